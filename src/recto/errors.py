@@ -1,0 +1,158 @@
+"""Every failure that Recto knows by name.
+
+    RectoError                        500  internal_error
+    ├── InvalidRequest                400  invalid_request
+    │   ├── PayloadTooLarge           413  invalid_request
+    │   └── UnsupportedMediaType      415  invalid_request
+    ├── Unauthorized                  401  unauthorized
+    ├── NotFound                      404  not_found
+    ├── MethodNotAllowed              405  method_not_allowed
+    ├── RateLimited                   429  rate_limited
+    ├── Unavailable                   503  unavailable
+    └── UpstreamError                 502  upstream_error
+        ├── UpstreamConnectionError   502  upstream_error             retryable
+        ├── UpstreamHTTPError         502  upstream_error             retryable by status
+        ├── UpstreamRateLimited       502  upstream_rate_limited      retryable
+        ├── UpstreamTimeout           502  upstream_timeout
+        └── UpstreamInvalidResponse   502  upstream_invalid_response
+
+A class says what a caller may see: its HTTP ``status``, its ``code`` and, as the first line of its docstring,
+its default message. An ``UpstreamError`` also says what the operator sees: ``log_code`` and ``detail`` go to
+``generation_error_logs``; a caller never reads them. No message holds a key, a prompt or a source text.
+"""
+
+from typing import ClassVar
+
+
+class RectoError(Exception):
+    """The server failed. The error is in its log under this request's id."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        super().__init__(self.message)
+
+
+class InvalidRequest(RectoError):
+    """The request is not valid."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class PayloadTooLarge(InvalidRequest):
+    """The request body is too large."""
+
+    status = 413
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The request body must be sent as Content-Type: application/json."""
+
+    status = 415
+
+
+class Unauthorized(RectoError):
+    """A valid bearer token is needed."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class NotFound(RectoError):
+    """There is nothing here."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(RectoError):
+    """This address does not take that method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class RateLimited(RectoError):
+    """Too many generations in a short time."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class Unavailable(RectoError):
+    """The service cannot do its work at the moment."""
+
+    status = 503
+    code = "unavailable"
+
+
+class UpstreamError(RectoError):
+    """The language model's provider failed.
+
+    ``detail``: what the operator reads, at most 1,000 characters are kept of it; ``model``: the one that answered or
+    was asked; ``retry_after_s``: the provider's own wish. ``retryable``: whether the same call may succeed soon and
+    is not known to have been paid for; every door reads it here.
+    """
+
+    status = 502
+    code = "upstream_error"
+    log_code = "upstream_error"
+    retryable = False
+
+    def __init__(
+        self, detail: str, *, model: str | None = None, retry_after_s: float | None = None, message: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.detail = detail[:1000]
+        self.model = model
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamConnectionError(UpstreamError):
+    """The language model's provider could not be reached."""
+
+    log_code = "upstream_connection_error"
+    retryable = True
+
+
+class UpstreamHTTPError(UpstreamError):
+    """The language model's provider reported an error.
+
+    ``upstream_status`` is the HTTP status, or the code of an error inside a 200. Retryable are the statuses that
+    OpenRouter documents as passing: timeouts, overload and a provider that is away.
+    """
+
+    RETRYABLE_STATUSES = frozenset({408, 500, 502, 503, 504, 524, 529})
+
+    def __init__(
+        self, upstream_status: int, detail: str, *, model: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(detail, model=model, retry_after_s=retry_after_s)
+        self.upstream_status = upstream_status
+        self.log_code = f"upstream_http_error_{upstream_status}"
+        self.retryable = upstream_status in self.RETRYABLE_STATUSES
+
+
+class UpstreamRateLimited(UpstreamError):
+    """The language model's provider is busy; try again in a moment."""
+
+    code = "upstream_rate_limited"
+    log_code = "upstream_rate_limited"
+    retryable = True
+
+
+class UpstreamTimeout(UpstreamError):
+    """The language model did not answer in time."""
+
+    code = "upstream_timeout"
+    log_code = "upstream_timeout"
+
+
+class UpstreamInvalidResponse(UpstreamError):
+    """The language model's answer held no usable flashcard."""
+
+    code = "upstream_invalid_response"
+    log_code = "upstream_invalid_response"
