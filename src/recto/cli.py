@@ -1,0 +1,162 @@
+"""The command line: recto dev | migrate | sandbox | token | generate."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import cycle
+from threading import Event, Thread
+from typing import BinaryIO
+from uuid import UUID
+
+import click
+import psycopg
+
+from recto import dev, exports, runtime
+from recto.db import embedded, migrations
+from recto.errors import RectoError, UpstreamError
+from recto.sandbox.server import start as start_sandbox
+from recto.settings import DatabaseSettings, DevelopmentSettings, ProviderSettings, SettingsError
+from recto.text.generate import Generation
+from recto.text.generate import generate as run_pipeline
+from recto.text.source import SourceText
+
+# What is said in one line instead of a traceback.
+_EXPECTED = (
+    SettingsError,
+    migrations.MigrationError,
+    embedded.EmbeddedPostgresError,
+    dev.DevelopmentError,
+    psycopg.OperationalError,
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Turn source texts into flashcard proposals."""
+
+
+def main() -> None:
+    """Run the command line; what can be expected to fail ends with one line on standard error and status 1."""
+    try:
+        cli()
+    except _EXPECTED as error:
+        sys.exit(f"recto: {error}")
+
+
+@cli.command("dev")
+@click.option("--port", default=8000, show_default=True, help="Port on the loopback address.")
+def dev_command(port: int) -> None:
+    """Run everything on this machine: database, provider, service and page."""
+    dev.run(DevelopmentSettings.load(), port=port)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database at DATABASE_URL up to date. Safe to run twice, and at the same time."""
+    applied = migrations.migrate(DatabaseSettings.load().database_url)
+    click.echo("\n".join(f"applied {name}" for name in applied) or "The database is up to date.")
+
+
+@cli.command("sandbox")
+@click.option("--port", default=8001, show_default=True, help="Port on the loopback address.")
+def sandbox_command(port: int) -> None:
+    """Run the sandbox provider alone, for a service whose OPENROUTER_BASE_URL names it."""
+    with start_sandbox(port) as provider:
+        click.echo(f"OPENROUTER_BASE_URL={provider.base_url}")
+        with suppress(KeyboardInterrupt):
+            Event().wait()
+
+
+@cli.command()
+@click.option("--user", "user_id", type=click.UUID, default=dev.USER_ID, show_default=True, help="The user's id.")
+def token(user_id: UUID) -> None:
+    """Print a day's access token, signed with SUPABASE_JWT_SECRET or the secret of `recto dev`."""
+    click.echo(dev.token(DevelopmentSettings.load(), user_id))
+
+
+@cli.command()
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--format", "output_format", type=click.Choice(["json", "csv", "anki"]), default="json", show_default=True
+)
+@click.option("--output", "-o", type=click.File("wb", lazy=True), default="-", help="Instead of standard output.")
+@click.option("--model", help="Instead of OPENROUTER_MODEL.")
+@click.option("--deck", default="Recto", show_default=True, help="The Anki deck's name.")
+@click.option("--sandbox", "use_sandbox", is_flag=True, help="Ask the built-in sandbox instead of a language model.")
+def generate(
+    file: BinaryIO, output_format: str, output: BinaryIO, model: str | None, deck: str, use_sandbox: bool
+) -> None:
+    """Make flashcards of FILE, or of standard input for "-". Needs neither a server nor a database."""
+    if output_format == "anki" and output.name == "<stdout>" and sys.stdout.isatty():
+        raise click.UsageError("An Anki deck is not for the eye; redirect the output, or name a file with --output.")
+    with ExitStack() as started:
+        if use_sandbox:
+            provider = started.enter_context(start_sandbox())
+            settings = ProviderSettings.load(
+                openrouter_api_key="sandbox",
+                openrouter_base_url=provider.base_url,
+                openrouter_model=model or "sandbox/extractive",
+            )
+        else:
+            settings = ProviderSettings.load(**({"openrouter_model": model} if model else {}))
+        try:
+            source = SourceText(file.read().decode())
+            with _spinner("Asking " + settings.openrouter_model):
+                generation = run_pipeline(
+                    runtime.openrouter(settings),
+                    source,
+                    model=settings.openrouter_model,
+                    bounds=runtime.bounds(settings),
+                )
+        except UnicodeDecodeError:
+            raise click.ClickException("The file is not UTF-8 text.") from None
+        except UpstreamError as error:
+            raise click.ClickException(f"{error.message} ({error.log_code}: {error.detail})") from None
+        except RectoError as error:
+            raise click.ClickException(error.message) from None
+    output.write(_render(generation, output_format, deck))
+
+
+def _render(generation: Generation, output_format: str, deck: str) -> bytes:
+    cards = [(proposal.front, proposal.back) for proposal in generation.proposals]
+    match output_format:
+        case "csv":
+            return exports.to_csv(cards).encode()
+        case "anki":
+            return exports.to_anki(cards, deck)
+    completion = generation.completion
+    report = {
+        "flashcards_proposals": [{"front": front, "back": back} for front, back in cards],
+        "generated_count": len(cards),
+        "model": completion.model,
+        "tokens_input": completion.tokens_input,
+        "tokens_output": completion.tokens_output,
+        "cost_usd": None if completion.cost_usd is None else float(completion.cost_usd),
+        "generation_duration": generation.duration_ms,
+    }
+    return (json.dumps(report, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+@contextmanager
+def _spinner(text: str) -> Iterator[None]:
+    """Show that something goes on, if somebody looks."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = Event()
+
+    def spin() -> None:
+        for frame in cycle("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"):
+            click.echo(f"\r{frame} {text} … ", nl=False, err=True)
+            if done.wait(0.1):
+                click.echo("\r\x1b[K", nl=False, err=True)
+                return
+
+    spinner = Thread(target=spin)
+    spinner.start()
+    try:
+        yield
+    finally:
+        done.set()
+        spinner.join()

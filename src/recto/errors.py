@@ -25,13 +25,17 @@ from typing import ClassVar
 
 
 class RectoError(Exception):
-    """The server failed. The error is in its log under this request's id."""
+    """The server failed. The error is in its log under this request's id.
+
+    ``retry_after_s``: seconds after which trying again makes sense, if that is known.
+    """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
 
-    def __init__(self, message: str | None = None) -> None:
+    def __init__(self, message: str | None = None, *, retry_after_s: float | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        self.retry_after_s = retry_after_s
         super().__init__(self.message)
 
 
@@ -93,8 +97,8 @@ class UpstreamError(RectoError):
     """The language model's provider failed.
 
     ``detail``: what the operator reads, at most 1,000 characters are kept of it; ``model``: the one that answered or
-    was asked; ``retry_after_s``: the provider's own wish. ``retryable``: whether the same call may succeed soon and
-    is not known to have been paid for; every door reads it here.
+    was asked. ``retryable``: whether the same call may succeed soon and is not known to have been paid for; every door
+    reads it here.
     """
 
     status = 502
@@ -102,13 +106,10 @@ class UpstreamError(RectoError):
     log_code = "upstream_error"
     retryable = False
 
-    def __init__(
-        self, detail: str, *, model: str | None = None, retry_after_s: float | None = None, message: str | None = None
-    ) -> None:
-        super().__init__(message)
+    def __init__(self, detail: str, *, model: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(retry_after_s=retry_after_s)
         self.detail = detail[:1000]
         self.model = model
-        self.retry_after_s = retry_after_s
 
 
 class UpstreamConnectionError(UpstreamError):
@@ -128,7 +129,12 @@ class UpstreamHTTPError(UpstreamError):
     RETRYABLE_STATUSES = frozenset({408, 500, 502, 503, 504, 524, 529})
 
     def __init__(
-        self, upstream_status: int, detail: str, *, model: str | None = None, retry_after_s: float | None = None
+        self,
+        upstream_status: int,
+        detail: str,
+        *,
+        model: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(detail, model=model, retry_after_s=retry_after_s)
         self.upstream_status = upstream_status

@@ -1,0 +1,88 @@
+"""A stand-in for OpenRouter that costs next to nothing: ``python -m bench.provider PORT [DELAY_S]``.
+
+Every POST is answered, ``DELAY_S`` seconds after its last byte, with the same chat completion of ten flashcards.
+"""
+
+import asyncio
+import json
+import re
+import sys
+
+from bench.loop import Protocol, run
+
+CARDS = [
+    ("What does the mitochondrion make for its cell?", "ATP, by oxidising sugars and fats."),
+    ("In which year did Gutenberg's Bible leave the press?", "About 1455, in Mainz."),
+    ("Who first measured the speed of light on the ground?", "Hippolyte Fizeau, with a toothed wheel, in 1849."),
+    ("Why does ice float?", "Its hydrogen bonds hold the molecules further apart than in the liquid."),
+    ("What is a sonnet's volta?", "The turn in its argument, often at the ninth line."),
+    ("Which treaty ended the Thirty Years' War?", "The Peace of Westphalia, in 1648."),
+    ("What does a catalyst change about a reaction?", "Its activation energy; the equilibrium stays where it was."),
+    ("How many chambers has a frog's heart?", "Three: two atria and one ventricle."),
+    ("What did Kepler's second law say of a planet's orbit?", "The line to the sun sweeps equal areas in equal times."),
+    ("What is the determinant of an orthogonal matrix?", "Plus or minus one."),
+]
+
+COMPLETION = {
+    "id": "gen-1790000000-bench",
+    "provider": "Bench",
+    "model": "bench/model",
+    "object": "chat.completion",
+    "created": 1790000000,
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "stop",
+            "native_finish_reason": "stop",
+            "message": {
+                "role": "assistant",
+                "content": json.dumps({"flashcards": [{"front": front, "back": back} for front, back in CARDS]}),
+                "refusal": None,
+                "reasoning": None,
+            },
+        }
+    ],
+    "usage": {"prompt_tokens": 1210, "completion_tokens": 420, "total_tokens": 1630, "cost": 0.00123},
+}
+
+_BODY = json.dumps(COMPLETION).encode()
+_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Generation-Id: gen-1790000000-bench\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(_BODY)
+) + _BODY
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+class _Connection(Protocol):
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        # A client waits for its answer before it sends again, so what was received is at most one request.
+        self._received += data
+        head = self._received.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        body = _CONTENT_LENGTH.search(self._received, 0, head + 2)
+        if len(self._received) < head + 4 + (int(body[1]) if body else 0):
+            return
+        self._received = b""
+        if self._delay_s:
+            asyncio.get_running_loop().call_later(self._delay_s, self._transport.write, _ANSWER)
+        else:
+            self._transport.write(_ANSWER)
+
+
+async def serve(port: int, delay_s: float) -> None:
+    """Answer on 127.0.0.1:``port`` until the process is ended."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Connection(delay_s), "127.0.0.1", port, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    run(serve(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))

@@ -1,0 +1,60 @@
+"""How gunicorn serves Recto. Command-line options such as --bind come after this file and win."""
+
+import os
+import shutil
+import sys
+from tempfile import mkdtemp
+
+from recto.settings import Settings, SettingsError
+
+try:
+    settings = Settings.load()
+except SettingsError as error:
+    sys.exit(f"Recto cannot start:\n{error}")
+
+bind = "127.0.0.1:8000"
+
+# A request does little but wait for the provider. A greenlet waits in 50 KB where a thread takes a stack; see bench/
+# for both under load.
+worker_class = "gevent"
+workers = settings.web_concurrency
+worker_connections = 2000
+backlog = 2048
+
+# gevent must patch the standard library before psycopg and requests are imported, and a database connection does not
+# survive a fork: each worker imports the application itself.
+preload_app = False
+
+# For this worker class `timeout` is no limit of a request but how long the whole process may be stuck.
+timeout = 60
+# A SIGTERM lets every accepted request end: it may have just begun to wait for the provider.
+graceful_timeout = settings.openrouter_timeout_ms // 1000 + 10
+# Longer than the idle time after which the proxy in front hangs up (README, deployment), so that it never sends a
+# request into a connection that is just being closed; short, because a stopping worker waits for idle ones too.
+keepalive = 5
+
+# Requests are logged by the application, as JSON.
+accesslog = None
+loglevel = "warning"
+
+# prometheus_client sums over processes through files in this folder; it reads the variable when it is imported.
+_metrics_folder = mkdtemp(prefix="recto-metrics-")
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_folder
+
+
+def child_exit(server, worker):
+    """Drop the gauges of a process that is gone."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def worker_exit(server, worker):
+    """Give the database connections back."""
+    if app := getattr(worker, "wsgi", None):
+        app.extensions["recto"].close()
+
+
+def on_exit(server):
+    """Leave nothing behind."""
+    shutil.rmtree(_metrics_folder, ignore_errors=True)

@@ -1,0 +1,165 @@
+"""The public contract: what callers send and what they get, in one place. The OpenAPI document is made of it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from flask import Request
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from recto.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from recto.text.source import MAX_CHARACTERS, MIN_CHARACTERS
+
+MAX_BODY_BYTES = 256 * 1024
+DEFAULT_PAGE_SIZE = 20
+MAX_PAGE_SIZE = 100
+
+
+class Body(BaseModel):
+    """A JSON request body. Unknown keys are ignored, so that older and newer clients keep working."""
+
+    @classmethod
+    def parse(cls, request: Request) -> Self:
+        """Read the request's body. Raises ``InvalidRequest`` with a message that repeats nothing of the input."""
+        if not request.is_json:
+            raise UnsupportedMediaType
+        try:
+            return cls.model_validate_json(request.get_data(cache=False))
+        except RequestEntityTooLarge as error:
+            raise PayloadTooLarge(f"The request body must not be larger than {MAX_BODY_BYTES} bytes.") from error
+        except ValidationError as error:
+            raise InvalidRequest("; ".join(map(_sentence, error.errors(include_input=False)[:3]))) from None
+
+
+def _sentence(problem: Any) -> str:
+    if problem["type"] == "json_invalid":
+        return "The request body is not valid JSON in UTF-8."
+    where = ".".join(map(str, problem["loc"])) or "The request body"
+    return f"{where}: {problem['msg']}."
+
+
+class CreateGeneration(Body):
+    """What to make flashcard proposals of."""
+
+    source_text: Annotated[
+        StrictStr,
+        Field(
+            description=f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters (Unicode code points), white space at both "
+            "ends not counted; neither NUL characters nor lone surrogates.",
+            json_schema_extra={"minLength": MIN_CHARACTERS},
+        ),
+    ]
+
+
+class FlashcardProposal(BaseModel):
+    """A flashcard that the model proposes. Plain text: never interpret it as HTML."""
+
+    model_config = ConfigDict(frozen=True)
+
+    temp_id: Annotated[str, Field(description="Unique within this answer.", examples=["temp-1"])]
+    front: str
+    back: str
+    source: Literal["ai-full"] = "ai-full"
+
+
+class CreatedGeneration(BaseModel):
+    """The proposals, which are stored nowhere, and the key of the generation's record."""
+
+    generation_id: int
+    flashcards_proposals: Annotated[list[FlashcardProposal], Field(min_length=1)]
+    generated_count: Annotated[int, Field(ge=1)]
+
+
+class Generation(BaseModel):
+    """The record of a generation."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    model: Annotated[str, Field(description="The model that answered.")]
+    generated_count: int
+    accepted_unedited_count: int | None
+    accepted_edited_count: int | None
+    source_text_hash: Annotated[str, Field(description="SHA-256 of the trimmed source text's UTF-8, hexadecimal.")]
+    source_text_length: Annotated[int, Field(description="Characters of the trimmed source text.")]
+    generation_duration: Annotated[int, Field(description="Milliseconds.")]
+    prompt_version: str
+    tokens_input: int | None
+    tokens_output: int | None
+    cost_usd: float | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class GenerationPage(BaseModel):
+    """The caller's generations, newest first."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    generations: list[Generation]
+    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
+
+
+class GenerationErrorLog(BaseModel):
+    """The record of a generation that the provider failed."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    model: str
+    source_text_hash: str
+    source_text_length: int
+    error_code: Annotated[str, Field(examples=["upstream_timeout", "upstream_http_error_503"])]
+    error_message: str
+    created_at: datetime
+
+
+class GenerationErrorLogPage(BaseModel):
+    """The caller's failed generations, newest first."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    generation_error_logs: list[GenerationErrorLog]
+    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
+
+
+class PageQuery(BaseModel):
+    """Which part of a list to return."""
+
+    cursor: Annotated[int | None, Field(ge=1, le=2**63 - 1, description="The `next_cursor` of the page before.")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)] = DEFAULT_PAGE_SIZE
+
+    @classmethod
+    def parse(cls, request: Request) -> Self:
+        """Read the query string. Raises ``InvalidRequest``."""
+        try:
+            return cls.model_validate(request.args.to_dict())
+        except ValidationError as error:
+            raise InvalidRequest("; ".join(map(_sentence, error.errors(include_input=False)))) from None
+
+
+class Flashcard(BaseModel):
+    """A flashcard as plain text."""
+
+    front: Annotated[StrictStr, Field(min_length=1, max_length=10_000)]
+    back: Annotated[StrictStr, Field(min_length=1, max_length=10_000)]
+
+
+class ExportAnki(Body):
+    """The flashcards of an Anki deck."""
+
+    deck_name: Annotated[StrictStr, Field(min_length=1, max_length=100, pattern=r"\S")] = "Recto"
+    flashcards: Annotated[list[Flashcard], Field(min_length=1, max_length=1000)]
+
+
+class Error(BaseModel):
+    """Every error of the service has this form."""
+
+    error: Annotated[str, Field(description="A stable code, for programs.", examples=["invalid_request"])]
+    message: Annotated[str, Field(description="A sentence, for people.")]
+
+
+class Status(BaseModel):
+    """The service is well."""
+
+    status: Literal["ok"] = "ok"

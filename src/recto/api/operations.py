@@ -1,0 +1,76 @@
+"""For operators and tools: is it alive, is it ready, what has it done, how is it called."""
+
+import psycopg
+from flask import Blueprint, Response, current_app, render_template, send_from_directory
+from flask.typing import ResponseReturnValue
+from prometheus_client import CONTENT_TYPE_LATEST
+from psycopg_pool import PoolTimeout
+
+from recto.api import openapi
+from recto.api.contract import Status
+from recto.db import migrations
+from recto.errors import Unavailable
+from recto.telemetry import log, render_metrics
+
+# What the page loads is ours, and it talks to us alone. It holds no inline script or style.
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+blueprint = Blueprint("operations", __name__, static_folder="../playground", static_url_path="/playground")
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """Answer that the process is alive."""
+    return Response(Status().model_dump_json(), mimetype="application/json")
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """Answer whether requests can be served: the database is reachable and its migrations are current."""
+    try:
+        with current_app.extensions["recto"].pool.connection(timeout=2) as conn:
+            pending = migrations.pending(conn)
+    except psycopg.errors.UndefinedTable:
+        pending = ["all"]
+    except (psycopg.Error, PoolTimeout) as error:
+        log.warning("not_ready", reason=type(error).__name__)
+        raise Unavailable("The database cannot be reached.") from error
+    if pending:
+        log.warning("not_ready", reason="pending migrations", migrations=pending)
+        raise Unavailable("The database's migrations are not current; run: recto migrate")
+    return healthz()
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Answer with the metrics of all processes, for Prometheus."""
+    return Response(render_metrics(), content_type=CONTENT_TYPE_LATEST)
+
+
+@blueprint.get("/openapi.json")
+def openapi_json() -> Response:
+    """Answer with the OpenAPI document."""
+    return Response(openapi.document_json(), mimetype="application/json")
+
+
+@blueprint.get("/docs")
+def docs() -> ResponseReturnValue:
+    """Answer with the OpenAPI document for people."""
+    return render_template("docs.html", document=openapi.document())
+
+
+@blueprint.get("/")
+def page() -> Response:
+    """Answer with the page."""
+    return send_from_directory(blueprint.static_folder or "", "index.html")
+
+
+@blueprint.after_request
+def _protect(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

@@ -1,0 +1,55 @@
+"""Connections to PostgreSQL, and the identity under which a user's rows are touched."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import ConnectionPool
+
+Pool = ConnectionPool[Connection]
+
+# Supabase's pooler in transaction mode, where a prepared statement may meet another server connection.
+TRANSACTION_POOLER_PORT = "6543"
+
+
+def open_pool(database_url: str, size: int) -> Pool:
+    """Open ``size`` connections in the background; the database need not be up yet.
+
+    They are in autocommit mode: one statement is one round trip, and ``conn.transaction()`` marks what is more.
+    Must be called after a fork, never before one.
+    """
+    prepares = conninfo_to_dict(database_url).get("port") != TRANSACTION_POOLER_PORT
+    return ConnectionPool(
+        database_url,
+        min_size=size,
+        max_size=size,
+        timeout=10,
+        kwargs={"autocommit": True, "prepare_threshold": 5 if prepares else None, "connect_timeout": 5},
+        check=_discard_if_hung_up,
+        open=True,
+        name="recto",
+    )
+
+
+def _discard_if_hung_up(conn: Connection) -> None:
+    """Raise for a connection whose server has gone, by one look at the socket and without a round trip."""
+    conn.pgconn.consume_input()
+
+
+def claims(user_id: UUID) -> str:
+    """What ``auth.uid()`` reads the user from, as Supabase's own gateway sets it."""
+    return json.dumps({"sub": str(user_id), "role": "authenticated"})
+
+
+@contextmanager
+def as_user(pool: Pool, user_id: UUID) -> Iterator[Connection]:
+    """Lend a connection in a transaction that sees and writes only what row-level security lets this user."""
+    with pool.connection() as conn, conn.transaction():
+        conn.execute(
+            "select set_config('request.jwt.claims', %s, true), set_config('role', 'authenticated', true)",
+            (claims(user_id),),
+        )
+        yield conn

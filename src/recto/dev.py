@@ -1,0 +1,150 @@
+"""The whole service on one machine, with nothing installed and no account: what `make run` runs."""
+
+import ctypes
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from types import FrameType
+from urllib.error import URLError
+from urllib.request import urlopen
+from uuid import UUID
+
+from recto import tokens
+from recto.db import embedded, migrations
+from recto.sandbox.server import start as start_sandbox
+from recto.settings import DevelopmentSettings
+
+USER_ID = UUID("00000000-0000-4000-8000-000000000001")
+_ROOT = Path(__file__).resolve().parents[2]
+_START_TIMEOUT_S = 60
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+# A developer provokes failures in quick succession; the service's own limits would stop that after five.
+_LIMITS = {"RATE_LIMIT_PER_USER": "60 per 5 minutes", "RATE_LIMIT_PER_IP": "600 per 5 minutes"}
+
+
+class DevelopmentError(Exception):
+    """The service could not be started; the text says why."""
+
+
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM arrived."""
+
+
+def run(settings: DevelopmentSettings, *, port: int) -> None:
+    """Serve on ``port`` of the loopback address until SIGINT or SIGTERM, then stop all that was started.
+
+    Raises ``DevelopmentError`` or ``EmbeddedPostgresError``.
+    """
+    with ExitStack() as started, _signals_raise():
+        try:
+            database_url = started.enter_context(embedded.running(settings.recto_data_dir))
+            migrations.migrate(database_url)
+            environment = {"LOG_FORMAT": "console"} | _LIMITS | os.environ | {"DATABASE_URL": database_url}
+            if not (settings.supabase_jwt_secret or settings.supabase_url):
+                environment["SUPABASE_JWT_SECRET"] = secret(settings)
+            if settings.openrouter_api_key is None:
+                provider = started.enter_context(start_sandbox())
+                environment |= {"OPENROUTER_API_KEY": "sandbox", "OPENROUTER_BASE_URL": provider.base_url}
+                environment.setdefault("OPENROUTER_MODEL", "sandbox/extractive")
+            server = started.enter_context(_gunicorn(environment, port, settings.openrouter_timeout_ms / 1000 + 15))
+            url = f"http://127.0.0.1:{port}"
+            _wait_until_ready(server, url)
+            _greet(url, settings)
+            server.wait()
+            raise DevelopmentError("The web server stopped; its last lines above say why.")
+        except _Stopped:
+            print("\nStopping …", file=sys.stderr, flush=True)  # noqa: T201  this is the command's output
+
+
+def secret(settings: DevelopmentSettings) -> str:
+    """Return the secret that signs development tokens: SUPABASE_JWT_SECRET, or one made at random at first use."""
+    if settings.supabase_jwt_secret is not None:
+        return settings.supabase_jwt_secret.get_secret_value()
+    path = settings.recto_data_dir / "development-secret"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_text()
+
+
+def token(settings: DevelopmentSettings, user_id: UUID) -> str:
+    """Sign a day's token for a user."""
+    issuer = f"{settings.supabase_url}/auth/v1" if settings.supabase_url else None
+    return tokens.issue(secret(settings), user_id, issuer=issuer)
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        # Once is enough: what runs from here on is the stopping.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Stopped
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _gunicorn(environment: dict[str, str], port: int, drain_s: float) -> Iterator[subprocess.Popen[bytes]]:
+    server = subprocess.Popen(  # noqa: S603  our own interpreter
+        [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}"],
+        cwd=_ROOT,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for us; we then let the server drain
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+    try:
+        yield server
+    finally:
+        server.terminate()
+        try:
+            server.wait(drain_s)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for a SIGTERM when the supervisor is killed, so that no server stays behind on the port."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
+    deadline = monotonic() + _START_TIMEOUT_S
+    while server.poll() is None and monotonic() < deadline:
+        try:
+            with urlopen(f"{url}/readyz", timeout=5):  # noqa: S310  our own address
+                return
+        except (URLError, OSError):
+            sleep(0.05)
+    raise DevelopmentError(f"The web server did not start on {url}. Is the port taken? Try another: recto dev --port …")
+
+
+def _greet(url: str, settings: DevelopmentSettings) -> None:
+    provider = "OpenRouter" if settings.openrouter_api_key else "the sandbox (set OPENROUTER_API_KEY for real models)"
+    bearer = token(settings, USER_ID)
+    print(  # noqa: T201  this is the command's output
+        f"\nRecto is running with {provider}.\n\n"
+        f"  Page   {url}/#token={bearer}\n"
+        f"  Docs   {url}/docs\n\n"
+        f"  Token  {bearer}\n\n"
+        f"  Try    curl -s {url}/playground/example.json | curl -s {url}/generations -d @- \\\n"
+        f"           -H 'Content-Type: application/json' -H 'Authorization: Bearer {bearer}'\n\n"
+        "Ctrl-C stops it and everything that it started.\n",
+        flush=True,
+    )

@@ -1,0 +1,121 @@
+// Every failure in words: what happened, and what to do next. `again` says whether the same call may succeed.
+
+const EXPLANATIONS = {
+  no_token: {
+    title: "An access token is needed.",
+    advice: "Paste yours into the field under “Access token” at the top, then try again.",
+    again: true,
+  },
+  unauthorized: {
+    title: "The server did not accept your access token.",
+    advice: "It may have expired. Paste a fresh one into the field under “Access token” at the top, then try again.",
+    again: true,
+  },
+  invalid_request: {
+    title: "The server refused what was sent.",
+    advice: "Change it as the server asks, then try again.",
+    again: false,
+  },
+  rate_limited: {
+    title: "You have reached this server’s limit for now.",
+    advice: "Wait a little, then try again.",
+    again: true,
+  },
+  upstream_timeout: {
+    title: "The language model took too long.",
+    advice: "Try again; a shorter text is usually answered sooner.",
+    again: true,
+  },
+  upstream_rate_limited: {
+    title: "The language model is busy.",
+    advice: "Wait half a minute, then try again.",
+    again: true,
+  },
+  upstream_invalid_response: {
+    title: "The language model answered, but with no usable flashcard.",
+    advice: "Try again. If that does not help, choose a passage with more facts in it.",
+    again: true,
+  },
+  upstream_error: {
+    title: "The language model’s provider failed.",
+    advice: "This is not your text’s fault. Try again in a minute.",
+    again: true,
+  },
+  internal_error: {
+    title: "The server failed.",
+    advice: "Try again. If it fails once more, tell the people who run this server.",
+    again: true,
+  },
+  unavailable: {
+    title: "The server cannot work at the moment.",
+    advice: "It is probably restarting. Try again in a minute.",
+    again: true,
+  },
+  network: {
+    title: "The server could not be reached.",
+    advice: "Check your connection, then try again.",
+    again: true,
+  },
+  unexpected: {
+    title: "Something other than Recto answered.",
+    advice: "A proxy on the way may be down or may have cut the request short. Try again in a minute.",
+    again: true,
+  },
+};
+
+const at = (id) => document.getElementById(id);
+
+/** Failure → {title, advice, again, detail, requestId, wait}; `wait` in seconds, 0 when there is none. */
+export function explain(failure) {
+  const known = EXPLANATIONS[failure.code];
+  const { title, advice, again } = known ?? {
+    title: "The server refused the request.",
+    advice: "Try again. If it fails once more, tell the people who run this server.",
+    again: true,
+  };
+  const detail = failure.code === "invalid_request" || !known ? failure.message : statusOf(failure);
+  const wait = failure.code === "rate_limited" && failure.retryAfter > 0 ? failure.retryAfter : 0;
+  return { title, advice, again, detail, requestId: failure.requestId, wait };
+}
+
+const statusOf = ({ code, status }) => (code === "unexpected" && status ? `HTTP status ${status}` : "");
+
+/** 75 → "1 min 15 s". */
+export function duration(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  return minutes ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
+}
+
+let retry = null;
+let countdown = 0;
+
+/** Show it and move the focus to it; `act` is what “Try again” does. */
+export function showFailure({ title, advice, again = false, detail = "", requestId = "", wait = 0 }, act = null) {
+  clearInterval(countdown);
+  retry = again ? act : null;
+  at("failure-title").textContent = title;
+  at("failure-detail").textContent = detail;
+  at("request-id").textContent = requestId;
+  at("failure-request").hidden = !requestId;
+  at("retry").hidden = !retry;
+  at("failure").hidden = false;
+
+  const ready = Date.now() + wait * 1000;
+  const tick = () => {
+    const left = Math.ceil((ready - Date.now()) / 1000);
+    at("retry").disabled = left > 0;
+    at("failure-advice").textContent =
+      left > 0 ? `You can try again in ${duration(left)}.` : wait ? "You can try again now." : advice;
+    if (left <= 0) clearInterval(countdown);
+  };
+  countdown = setInterval(tick, 250);
+  tick();
+  at("failure").focus();
+}
+
+export function hideFailure() {
+  clearInterval(countdown);
+  at("failure").hidden = true;
+}
+
+at("retry").addEventListener("click", () => retry());

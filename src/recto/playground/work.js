@@ -1,0 +1,42 @@
+// What the learner has in hand. It lives in this tab's sessionStorage, so a reload loses nothing and
+// closing the tab leaves nothing behind.
+
+const WORK = "recto.work";
+const TOKEN = "recto.token";
+
+function read(key) {
+  try {
+    return sessionStorage.getItem(key);
+  } catch {
+    return null; // storage is switched off: the page works on, it only forgets
+  }
+}
+
+function write(key, value) {
+  try {
+    sessionStorage.setItem(key, value);
+  } catch {
+    // storage is full or switched off: as above
+  }
+}
+
+// {source, deck, cards: [{folio, front, back, decision: "open" | "accepted" | "rejected", edited, draft}]}
+export const work = { source: "", deck: "Recto", cards: [], ...JSON.parse(read(WORK) ?? "{}") };
+
+export const save = () => write(WORK, JSON.stringify(work));
+
+export const accepted = () => work.cards.filter((card) => card.decision === "accepted");
+
+export const characters = (text) => [...text].length; // code points, as the server counts
+
+export const token = () => read(TOKEN) ?? "";
+
+export const keepToken = (value) => write(TOKEN, value.trim().replace(/^Bearer\s+/i, ""));
+
+/** Move the token out of `#token=…`, so that it stays neither in the address bar nor in the history. */
+export function takeTokenFromAddress() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given === null) return;
+  keepToken(given);
+  history.replaceState(null, "", location.pathname + location.search);
+}

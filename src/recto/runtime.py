@@ -1,0 +1,72 @@
+"""What a process holds: built once at start, passed in, closed at the end."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from recto.db.pool import Pool, open_pool
+from recto.providers import deadline
+from recto.providers.jwks import fetch_jwks
+from recto.providers.openrouter import OpenRouter
+from recto.settings import ProviderSettings, Settings
+from recto.text.proposals import Bounds
+from recto.tokens import KeySet, TokenVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Settings and what was made of them. Make it after a fork, never before one: it opens connections."""
+
+    settings: Settings
+    pool: Pool
+    openrouter: OpenRouter
+    verifier: TokenVerifier
+    bounds: Bounds
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Build everything; the database and the provider need not be up yet."""
+        return cls(
+            settings=settings,
+            pool=open_pool(settings.database_url, settings.database_pool_size),
+            openrouter=openrouter(settings),
+            verifier=_verifier(settings),
+            bounds=bounds(settings),
+        )
+
+    def close(self) -> None:
+        """Give the database connections back."""
+        self.pool.close()
+
+
+def openrouter(settings: ProviderSettings) -> OpenRouter:
+    """Build the provider's client."""
+    return OpenRouter(
+        deadline.session(),
+        base_url=settings.openrouter_base_url,
+        api_key=settings.openrouter_api_key.get_secret_value(),
+        timeout_ms=settings.openrouter_timeout_ms,
+        max_tokens=settings.openrouter_max_tokens,
+        fallback_models=settings.openrouter_fallback_models,
+    )
+
+
+def bounds(settings: ProviderSettings) -> Bounds:
+    """Return how many proposals are asked for and how long their sides may be."""
+    return Bounds(
+        proposals=settings.max_proposals,
+        front=settings.max_front_characters,
+        back=settings.max_back_characters,
+    )
+
+
+def _verifier(settings: Settings) -> TokenVerifier:
+    keys = None
+    if url := settings.supabase_url:
+        session = deadline.session()
+        keys = KeySet(lambda: fetch_jwks(session, url))
+    return TokenVerifier(
+        secret=settings.supabase_jwt_secret.get_secret_value() if settings.supabase_jwt_secret else None,
+        keys=keys,
+        issuer=f"{url}/auth/v1" if url else None,
+        allow_anonymous=settings.allow_anonymous_users,
+    )

@@ -1,0 +1,166 @@
+"""The sandbox's HTTP server: a thread a connection, 127.0.0.1 only, and nothing of the texts recorded."""
+
+import math
+import select
+import socket
+import struct
+import sys
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from types import TracebackType
+from typing import Any, Self
+
+from recto.sandbox.chat import BadRequest, Reply, error, parse, to_json
+from recto.sandbox.faults import FAULTS, End, Script
+
+_BASE = "/api/v1"
+_MAX_BODY_BYTES = 8 * 1024 * 1024
+_POLL_S = 0.05  # how long close() may wait for the accepting thread
+_LINGER_ZERO = struct.pack("ii", 1, 0)  # closing with it resets the connection
+
+
+def start(port: int = 0) -> "SandboxServer":
+    """A sandbox on its own threads, listening when this returns; ``port`` 0 takes a free one.
+
+    Raises ``OSError`` if the port is taken.
+    """
+    return SandboxServer(port)
+
+
+def serve_forever(port: int) -> None:
+    """Serve on the calling thread until it is interrupted (KeyboardInterrupt, SystemExit), then close."""
+    with start(port):
+        threading.Event().wait()
+
+
+class SandboxServer:
+    """A running sandbox. ``base_url`` is what OpenRouter's ``https://openrouter.ai/api/v1`` is to a client."""
+
+    def __init__(self, port: int) -> None:
+        self._server = _Server(("127.0.0.1", port), _Handler)
+        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}{_BASE}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Cut every connection, answered or not, and return when no thread is left. May be called again."""
+        self._server.shutdown()
+        self._server.hang_up()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 1024
+    daemon_threads = False  # so that server_close() waits for them
+
+    def __init__(self, *args: Any) -> None:
+        self.connections: set[socket.socket] = set()
+        self.failed: set[str] = set()
+        super().__init__(*args)
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # HTTPServer's own asks the resolver for the host's name
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        # The inherited one says good-bye with a FIN first, which would spoil a reset.
+        self.connections.discard(request)
+        request.close()
+
+    def hang_up(self) -> None:
+        """End every connection: a handler that waits for its client sees it leave."""
+        for connection in tuple(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that left is no error."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def answer(self) -> None:
+        path = self.path.partition("?")[0]
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal() or int(length) > _MAX_BODY_BYTES or "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            self.send(error(413, "payload_too_large", "The sandbox takes bodies of a known length up to 8 MiB."))
+            return
+        body = self.rfile.read(int(length))
+        scheme, _, key = self.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            self.send(error(401, "authentication", "No auth credentials found"))
+        elif (self.command, path) == ("POST", f"{_BASE}/chat/completions"):
+            self.complete(body)
+        elif (self.command, path) == ("GET", f"{_BASE}/key"):
+            standing = {"label": "sandbox", "limit": None, "limit_remaining": None, "usage": 0}
+            self.send(Reply(200, to_json({"data": standing}).encode()))
+        else:
+            self.send(error(404, "not_found", f"There is no {self.command} {path} here."))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):  # http.server asks for a method a verb
+            return self.answer
+        raise AttributeError(name)
+
+    def complete(self, body: bytes) -> None:
+        try:
+            call = parse(body)
+        except BadRequest as refusal:
+            self.send(error(400, "invalid_request", str(refusal)))
+            return
+        if not call.fault:
+            self.send(call.answer())
+        elif call.fault not in FAULTS:
+            names = ", ".join(FAULTS)
+            self.send(error(400, "invalid_request", f"There is no fault of that name. There are: {names}."))
+        else:
+            outcome = FAULTS[call.fault].play(call, self.server.failed)
+            if isinstance(outcome, Reply):
+                self.send(outcome)
+            else:
+                self.play(outcome)
+
+    def send(self, reply: Reply) -> None:
+        self.wfile.write(reply.head() + reply.body)
+
+    def play(self, script: Script) -> None:
+        for step in script:
+            if isinstance(step, bytes):
+                self.wfile.write(step)
+            elif isinstance(step, float):
+                if self.client_leaves_within(step):
+                    self.close_connection = True
+                    return
+            else:
+                self.close_connection = True
+                if step is End.RESET:
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+
+    def client_leaves_within(self, seconds: float) -> bool:
+        """Wait; a closed connection reads as ready, and nobody sends on before the answer."""
+        poll = select.poll()
+        poll.register(self.connection, select.POLLIN)
+        return bool(poll.poll(None if math.isinf(seconds) else seconds * 1000))
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the inherited name
+        """Record nothing."""

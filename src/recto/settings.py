@@ -1,0 +1,131 @@
+"""The service's settings, read from the environment once, at start. Nothing else reads the environment."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from limits import RateLimitItem, parse
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """The environment does not describe a service that can run; the text has one line for each bad value."""
+
+
+def _rate_limit(text: str) -> str:
+    parse(text)  # raises ValueError
+    return text
+
+
+def _split(value: Any) -> Any:
+    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+
+HttpAddress = Annotated[str, BeforeValidator(lambda value: str(HttpUrl(value)).rstrip("/"))]
+RateLimit = Annotated[str, AfterValidator(_rate_limit)]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class _Environment(BaseSettings):
+    """One immutable value per environment variable of the same name in capitals; an empty one counts as unset."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment; raise ``SettingsError`` with one line for each missing or bad value."""
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_line(problem) for problem in error.errors())) from None
+
+
+class DatabaseSettings(_Environment):
+    """Which database, for every command that needs one."""
+
+    database_url: Annotated[str, Field(pattern=r"^postgres(ql)?://")]
+
+
+class ProviderSettings(_Environment):
+    """Which language model, and what is asked of it."""
+
+    openrouter_api_key: SecretStr
+    openrouter_base_url: HttpAddress = "https://openrouter.ai/api/v1"
+    openrouter_model: str = "openai/gpt-4o-mini"
+    openrouter_fallback_models: CommaSeparated = ()
+    openrouter_timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 30_000
+    openrouter_max_tokens: Annotated[int, Field(ge=16)] = 4096
+
+    max_proposals: Annotated[int, Field(ge=1, le=100)] = 15
+    max_front_characters: Annotated[int, Field(ge=1, le=10_000)] = 200
+    max_back_characters: Annotated[int, Field(ge=1, le=10_000)] = 500
+
+
+class Settings(DatabaseSettings, ProviderSettings):
+    """What the service needs."""
+
+    database_pool_size: Annotated[int, Field(ge=1, le=100)] = 4
+
+    supabase_url: HttpAddress | None = None
+    supabase_jwt_secret: SecretStr | None = None
+    allow_anonymous_users: bool = False
+
+    rate_limit_per_user: RateLimit = "5 per 5 minutes"
+    rate_limit_per_ip: RateLimit = "30 per 5 minutes"
+    rate_limit_storage_url: str | None = None
+    trusted_proxy_count: Annotated[int, Field(ge=0, le=10)] = 0
+    cors_origins: CommaSeparated = ()
+
+    web_concurrency: Annotated[int, Field(ge=1, le=64)] = os.cpu_count() or 1
+    log_format: Literal["json", "console"] = "json"
+
+    @model_validator(mode="after")
+    def _has_a_key_source(self) -> Self:
+        if self.supabase_url is None and self.supabase_jwt_secret is None:
+            raise ValueError("SUPABASE_JWT_SECRET or SUPABASE_URL: one must be set, or no token could be verified")
+        return self
+
+    @cached_property
+    def limit_per_user(self) -> RateLimitItem:
+        """``rate_limit_per_user``, parsed."""
+        return parse(self.rate_limit_per_user)
+
+    @cached_property
+    def limit_per_ip(self) -> RateLimitItem:
+        """``rate_limit_per_ip``, parsed."""
+        return parse(self.rate_limit_per_ip)
+
+
+def _default_data_dir() -> Path:
+    # For root outside of any home: PostgreSQL refuses to run as root, and the user that it then runs as must be able
+    # to walk to its files.
+    return Path("/var/lib/recto") if os.geteuid() == 0 else Path.home() / ".local/share/recto"
+
+
+class DevelopmentSettings(_Environment):
+    """What `recto dev` and `recto token` look at before they fill in the rest with defaults of their own.
+
+    ``recto_data_dir`` holds the embedded database and the development secret.
+    """
+
+    recto_data_dir: Annotated[Path, Field(default_factory=_default_data_dir)]
+    openrouter_api_key: SecretStr | None = None
+    openrouter_timeout_ms: int = 30_000
+    supabase_url: HttpAddress | None = None
+    supabase_jwt_secret: SecretStr | None = None
+
+
+def _line(problem: Any) -> str:
+    name = ".".join(map(str, problem["loc"])).upper()
+    reason = "must be set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+    return f"{name}: {reason}" if name else reason

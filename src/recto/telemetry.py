@@ -1,0 +1,108 @@
+"""What an operator sees: structured log lines and Prometheus metrics. Neither ever holds a text, a token or a key."""
+
+import logging
+import os
+import sys
+import traceback
+from typing import Literal
+
+import psycopg
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from pydantic_core import to_json
+
+from recto.errors import UpstreamError
+from recto.text.generate import Generation
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
+
+requests_total = Counter("recto_http_requests", "Requests answered.", ("route", "method", "status"))
+request_seconds = Histogram("recto_http_request_seconds", "From request to answer.", ("route",), buckets=_SECONDS)
+requests_in_flight = Gauge("recto_http_requests_in_flight", "Requests being worked on.", multiprocess_mode="livesum")
+upstream_total = Counter("recto_upstream_calls", "Generations asked of the provider.", ("outcome",))
+upstream_seconds = Histogram("recto_upstream_seconds", "From prompt to proposals or failure.", buckets=_SECONDS)
+tokens_total = Counter("recto_tokens", "Tokens by the provider's own count.", ("direction", "model"))
+cost_usd_total = Counter("recto_cost_usd", "US dollars by the provider's own count.", ("model",))
+proposals_total = Counter("recto_proposals", "Flashcard proposals answered.")
+dropped_total = Counter("recto_proposals_dropped", "Cards that a model wrote and Recto did not keep.", ("reason",))
+
+
+def render_metrics() -> bytes:
+    """Return all metrics in Prometheus' text format, summed over gunicorn's processes when there are several."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def generated(generation: Generation) -> dict[str, object]:
+    """Count a generation and return what a log line says of it."""
+    completion = generation.completion
+    upstream_total.labels("success").inc()
+    upstream_seconds.observe(generation.duration_ms / 1000)
+    tokens_total.labels("input", completion.model).inc(completion.tokens_input or 0)
+    tokens_total.labels("output", completion.model).inc(completion.tokens_output or 0)
+    cost_usd_total.labels(completion.model).inc(float(completion.cost_usd or 0))
+    proposals_total.inc(len(generation.proposals))
+    for reason, count in generation.drops.items():
+        dropped_total.labels(reason).inc(count)
+    return {
+        "model": completion.model,
+        "tokens_input": completion.tokens_input,
+        "tokens_output": completion.tokens_output,
+        "cost_usd": float(completion.cost_usd or 0),
+        "upstream_ms": generation.duration_ms,
+        "generated_count": len(generation.proposals),
+        "dropped": generation.drops,
+    }
+
+
+def upstream_failed(error: UpstreamError, *, model: str, seconds: float) -> dict[str, object]:
+    """Count a failure of the provider after so many seconds and return what a log line says of it."""
+    upstream_total.labels(error.log_code).inc()
+    upstream_seconds.observe(seconds)
+    return {
+        "model": error.model or model,
+        "error_code": error.log_code,
+        "error_message": error.detail,
+        "upstream_ms": round(seconds * 1000),
+    }
+
+
+def log_failure(error: BaseException) -> None:
+    """Log an unforeseen error: its type and where it came from.
+
+    Its message is logged only where it cannot hold what a user sent: the database's and the operating system's.
+    """
+    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+    reason = str(error) if isinstance(error, psycopg.Error | OSError) else None
+    log.error("unforeseen_error", type=type(error).__qualname__, reason=reason, frames=frames)
+
+
+def configure_logging(log_format: Literal["json", "console"]) -> None:
+    """Send one line an event to standard error: JSON, or columns for a person."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if log_format == "json":
+        structlog.configure(
+            processors=[
+                *shared,
+                structlog.processors.JSONRenderer(serializer=lambda event, **_: to_json(event, fallback=str)),
+            ],
+            logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+            cache_logger_on_first_use=True,
+        )
+    else:
+        structlog.configure(
+            processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        )

@@ -1,0 +1,310 @@
+"""What a model wrote → clean flashcard proposals. The model's text is untrusted: nothing in it can raise.
+
+Reading goes from exact to lenient, and each step sees only what the one before could not read:
+
+1. jiter, when the whole text is one JSON value;
+2. every whole JSON value that stands in it, past fences, prose and raw line breaks in strings;
+3. jiter's partial mode on the rest: JSON that was cut off, its last card dropped unless it is whole;
+4. card by card: JSON that is broken. json_repair closes whatever is open, so that a cut card would look whole to it;
+   it is therefore only shown a single card that visibly ends itself.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from json import JSONDecoder, dumps
+from unicodedata import category, normalize
+
+import jiter
+import json_repair
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A flashcard that a model proposes: plain text, trimmed, never markup."""
+
+    front: str
+    back: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many proposals are kept, and how many characters (code points) a side may have."""
+
+    proposals: int = 15
+    front: int = 200
+    back: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedProposals:
+    """The kept cards in the model's order, and how many were dropped for each reason."""
+
+    proposals: list[Proposal] = field(default_factory=list)
+    drops: Counter[str] = field(default_factory=Counter)
+
+
+DEFAULT_BOUNDS = Bounds()
+
+
+def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS) -> ParsedProposals:
+    r"""Read the flashcards in a model's answer; keep the good ones, count the others by reason. Never raises.
+
+    A card is dropped for the first of these that holds:
+
+    - ``incomplete``: the text ended, or the JSON broke, inside it
+    - ``not_text``: it is no object, lacks a side, or a side is no string
+    - ``empty``: a side shows nothing
+    - ``control_character``: other than line breaks and tabs; NUL and lone surrogates too
+    - ``too_long``: a side exceeds its bound
+    - ``front_is_back``: both sides say the same
+    - ``leak``: the question holds the whole answer
+    - ``duplicate``: its front repeats a kept card's
+    - ``surplus``: a fine card, but ``bounds.proposals`` are kept already
+
+    Texts are compared by NFKC and case folding, with white space and punctuation collapsed. Sides are trimmed, and
+    ``\r\n`` becomes ``\n``; otherwise they are returned as written.
+    """
+    entries, incomplete = _read(content)
+    parsed = ParsedProposals()
+    if incomplete:
+        parsed.drops["incomplete"] = incomplete
+    fronts: set[str] = set()
+    for entry in entries:
+        front, back = _sides(entry)
+        if not isinstance(front, str) or not isinstance(back, str):
+            parsed.drops["not_text"] += 1
+            continue
+        front, back = front.replace("\r\n", "\n"), back.replace("\r\n", "\n")
+        proposal = Proposal(front.strip(), back.strip())
+        if not (_VISIBLE.search(front) and _VISIBLE.search(back)):
+            reason = "empty"
+        # Before trimming: a form feed is white space, and may be what is left of a LaTeX command.
+        elif _CONTROL.search(front) or _CONTROL.search(back):
+            reason = "control_character"
+        elif len(proposal.front) > bounds.front or len(proposal.back) > bounds.back:
+            reason = "too_long"
+        else:
+            question, answer = _comparable(proposal.front), _comparable(proposal.back)
+            if question == answer:
+                reason = "front_is_back"
+            elif _leaks(question, answer):
+                reason = "leak"
+            elif question in fronts:
+                reason = "duplicate"
+            elif len(parsed.proposals) >= bounds.proposals:
+                reason = "surplus"
+            else:
+                fronts.add(question)
+                parsed.proposals.append(proposal)
+                continue
+        parsed.drops[reason] += 1
+    return parsed
+
+
+# Reading: from exact to lenient.
+
+_JSON = JSONDecoder(strict=False)  # lets raw line breaks stand in strings; other control characters are judged above
+_JSON_START = re.compile(r'\{\s*"|\[\s*\{')
+
+
+def _read(content: str) -> tuple[list[object], int]:
+    """The entries that should be cards, and how many cards were not whole."""
+    text = _escape_latex(content) if "\\" in content else content
+    try:
+        return list(_entries(jiter.from_json(text.encode()))), 0
+    except ValueError:
+        pass
+    entries: list[object] = []
+    position = 0
+    while start := _JSON_START.search(text, position):
+        try:
+            value, position = _JSON.raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            break
+        entries += _entries(value)
+    more, incomplete = _read_cut(text[start.start() :]) if start else _read_broken(text[position:])
+    return entries + more, incomplete
+
+
+def _read_cut(text: str) -> tuple[list[object], int]:
+    try:
+        entries = list(_entries(jiter.from_json(text.encode(), partial_mode=True)))
+    except ValueError:
+        return _read_broken(text)
+    # A quote at the very end need not close the side: models forget to escape the quotes inside one.
+    if entries and (None in _sides(entries[-1]) or text.rstrip(", \t\r\n").endswith('"')):
+        return entries[:-1], 1
+    return entries, 0
+
+
+# A key with a plain value: here begins a card, not a wrapper. A bare key must name a side, for {x: x > 0} is a set.
+_CARD_START = re.compile(
+    r"""\{\s*(?:["'“”„]\w{1,30}["'“”]|(?:front|back|question|answer|q|a))\s*:(?!\s*[\[{])""", re.IGNORECASE
+)
+_CARD_END = re.compile(r"""(?:(?<!\\)["'“”’\]]|:\s*(?:[\d.]+|true|false|null))\s*(,?)\s*\}\Z""")
+
+# json_repair's time grows faster than its input. These are more than twice what the default bounds need.
+_MAX_BROKEN = 32_000
+_MAX_BROKEN_CARD = 2_000
+
+
+def _read_broken(text: str) -> tuple[list[object], int]:
+    text = text[:_MAX_BROKEN]
+    entries: list[object] = []
+    incomplete = 0
+    start = _CARD_START.search(text)
+    while start:
+        try:
+            value, end = _JSON.raw_decode(text, start.start())
+            following = _CARD_START.search(text, end)
+        except (ValueError, RecursionError):
+            following = _CARD_START.search(text, start.end())
+            value = _repair(text[start.start() : following.start() if following else None])
+        if value is None:
+            incomplete += 1
+        else:
+            entries.append(value)
+        start = following
+    return entries, incomplete
+
+
+def _repair(text: str) -> dict[str, object] | None:
+    r"""The card that begins a text, mended; None unless it ends there and all of it survives.
+
+    It ends with the brace that balances its first one and stands behind a whole value. In a card that was cut inside
+    a side, the first brace is still open, whatever ``\frac{a}{b}`` or ``{"a": "b"}`` that side holds.
+    """
+    card = text[:_MAX_BROKEN_CARD]
+    card = card[: card.rfind("}") + 1]
+    while card.count("}") > card.count("{"):
+        card = card[: card.rfind("}", 0, -1) + 1]
+    end = _CARD_END.search(card)
+    if not end or card.count("{") > card.count("}"):
+        return None
+    card = card[: end.start(1)] + card[end.end(1) :]
+    try:
+        value = json_repair.loads(card)
+    except (ValueError, RecursionError):
+        return None
+    # Quotes that nobody escaped can make it take an answer's second half for a key, or lose it.
+    if not isinstance(value, dict) or not all(map(str.isidentifier, value)):
+        return None
+    return value if _letters(dumps(value, ensure_ascii=False)) >= _letters(card) else None
+
+
+_JSON_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
+
+
+def _letters(json: str) -> int:
+    return sum(map(str.isalnum, _JSON_ESCAPE.sub("", json)))
+
+
+_SIDES = (("front", "question", "q"), ("back", "answer", "a"))
+
+
+def _sides(entry: object) -> tuple[object, object]:
+    """Front and back as written, None for what is missing."""
+    if not isinstance(entry, dict):
+        return None, None
+    if "front" in entry and "back" in entry:
+        return entry["front"], entry["back"]
+    fields = {key.strip().lower(): value for key, value in entry.items()}
+    front, back = (next((fields[name] for name in names if name in fields), None) for names in _SIDES)
+    return front, back
+
+
+def _entries(value: object, depth: int = 5) -> Iterator[object]:
+    """What stands where cards should stand, whatever it is wrapped in."""
+    if not depth or not isinstance(value, dict | list):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _entries(item, depth - 1)
+    else:
+        wrapped = [child for child in value.values() if isinstance(child, dict | list)]
+        if not wrapped or any(isinstance(side, str) for side in _sides(value)):
+            yield value
+        else:
+            for child in wrapped:
+                yield from _entries(child, depth - 1)
+
+
+# LaTeX that a model wrote with a single backslash inside JSON.
+#
+# \b, \f and \r before a letter, \u without four hexadecimal digits, and whatever JSON knows no escape for can only be
+# LaTeX. \n and \t are, if the letters up to the next other one spell a command: \nabla, \times. Commands that are
+# also a line break or a tab and a word of some language (Polish "u", Italian "e", English "an") must stand in
+# $…$ or \(…\), or be followed by what no word is followed by: a digit, an operator, a brace, the string's end.
+_COMMANDS = (
+    "n(?:abla|atural|cong|earrow|eq|ewline|exists|geq|gtr|leftarrow|Leftarrow|leq|less|mid|olimits|onumber|ot|otin"
+    "|parallel|prec|rightarrow|Rightarrow|Leftrightarrow|sim|subset|subseteq|supseteq|succ|warrow|Vdash)"
+    "|t(?:ag|anh|binom|ext|extbf|extcolor|extdegree|extit|extnormal|extrm|extsc|extsf|extstyle|extsubscript"
+    "|extsuperscript|exttt|extup|frac|herefore|heta|hickspace|hinspace|ilde|imes|riangle|rianglele(?:ft|q)"
+    "|rianglerighte?q?|woheadrightarrow)"
+)
+_COMMANDS_OR_WORDS = "n(?:e|eg|i|u)|t(?:an|au|o|op|t)"
+_BACKSLASH = re.compile(
+    rf"""\\(?:
+        (?P<latex>(?:{_COMMANDS})(?![A-Za-z]))
+        |(?P<latex_or_word>(?:{_COMMANDS_OR_WORDS})(?![A-Za-z]))(?P<maths>(?=\s*[\d\\_^{{(=+\-*/<>|$"]))?
+        |(?P<json>[\\"'/nt]|[bfr](?![A-Za-z])|u[0-9a-fA-F]{{4}})
+    )?""",
+    re.VERBOSE,
+)
+
+
+def _escape_latex(json: str) -> str:
+    return _BACKSLASH.sub(_escape_backslash, json)
+
+
+def _escape_backslash(found: re.Match[str]) -> str:
+    written = found[0]
+    if found["json"]:
+        return written
+    if found["latex_or_word"] and found["maths"] is None:
+        before = found.string[max(0, found.start() - DEFAULT_BOUNDS.back) : found.start()]
+        before = before[before.rfind('"') + 1 :]
+        if before.count("$") % 2 == 0 and before.count(r"\(") == before.count(r"\)"):
+            return written
+    return "\\" + written
+
+
+# Judging.
+
+_VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+# Signs that tell C from C# and 6*2 from 6/2 count as letters. NFKC brings most punctuation into this plane.
+_PUNCTUATION = re.compile(
+    f"[{re.escape(''.join(c for c in map(chr, range(0x10000)) if category(c)[0] == 'P' and c not in '#%&*-/@'))}]"
+)
+_HYPHEN = re.compile(r"-(?!\d)|(?<=\w)-")  # the others are the minus of a number
+
+
+def _comparable(text: str) -> str:
+    folded = text.lower() if text.isascii() else normalize("NFKC", text).casefold()
+    if "-" in folded:
+        folded = _HYPHEN.sub(" ", folded)
+    return " ".join(_PUNCTUATION.sub(" ", folded).split()) or text
+
+
+_OR = re.compile(
+    " (?:or|oder|ou|o|oppure|lub|albo|czy|nebo|vagy|veya|eller|sau|или|або|أم|أو|या) "
+    "|或|还是|還是|または|それとも|아니면|또는"
+)
+_WITHOUT_WORD_GAPS = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
+
+
+def _leaks(question: str, answer: str) -> bool:
+    """Whether the question holds the whole answer, both comparable, and does not offer it as one of several.
+
+    Exact leaks alone are worth a rejection: 71 % of them were bad questions by human judgement (QGEval, arXiv
+    2406.05707). Answers below three characters, or two where words have no gaps, stand in questions by chance.
+    """
+    if answer not in question or _OR.search(question):
+        return False
+    if _WITHOUT_WORD_GAPS.search(answer):
+        return len(answer) >= 2
+    return len(answer) >= 3 and f" {answer} " in f" {question} "

@@ -1,0 +1,242 @@
+"""Real parts for the tests: one PostgreSQL a run, a fresh database a test, the sandbox provider, gunicorn."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+import requests
+
+from recto import tokens
+from recto.api import create_app
+from recto.db import embedded, migrations
+from recto.runtime import Runtime
+from recto.sandbox.server import SandboxServer
+from recto.sandbox.server import start as start_sandbox
+from recto.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SECRET = "a secret of the tests, long enough for HS256"
+
+# Sentences in which the sandbox finds something to ask, and more than 1,000 characters.
+SOURCE_TEXT = (
+    "The Rosetta Stone is a slab of granodiorite that carries one decree in three scripts. "
+    "It was found in July 1799 by French soldiers near the town of Rashid. "
+    "A cartouche is an oval frame that surrounds the name of a king. "
+    "Jean-François Champollion announced the decipherment in 1822. "
+) * 4
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_our_own_environment() -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in list(os.environ):
+        if name.startswith(("OPENROUTER_", "SUPABASE_", "RATE_LIMIT_", "DATABASE_", "RECTO_", "MAX_", "LOG_FORMAT")):
+            del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """A folder with a path short enough for Unix sockets, which PostgreSQL's own user may walk through."""
+    folder = Path(tempfile.mkdtemp(prefix="recto-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(short_folder: Path) -> Iterator[str]:
+    """The URL of the run's PostgreSQL; its database `migrated` is the template of the tests' own."""
+    with embedded.running(short_folder, durable=False) as url:
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute("create database migrated")
+        migrations.migrate(_database(url, "migrated"))
+        yield url
+
+
+def _database(url: str, name: str) -> str:
+    return url.replace("///postgres?", f"///{name}?")
+
+
+@contextmanager
+def _fresh_database(postgres: str, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(f"create database {name} template {template}")
+        yield _database(postgres, name)
+        conn.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> Iterator[str]:
+    """The URL of a database without anything."""
+    with _fresh_database(postgres, "template1") as url:
+        yield url
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    """The URL of a migrated database."""
+    with _fresh_database(postgres, "migrated") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[SandboxServer]:
+    """The sandbox provider, on a real socket."""
+    with start_sandbox() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(database: str, sandbox: SandboxServer) -> Settings:
+    """A service over real parts, with a short deadline and limits out of the way."""
+    return Settings(
+        database_url=database,
+        openrouter_api_key="sk-or-v1-a-key-that-must-never-be-seen",
+        openrouter_base_url=sandbox.base_url,
+        openrouter_model="sandbox/extractive",
+        openrouter_timeout_ms=5000,
+        supabase_jwt_secret=SECRET,
+        rate_limit_per_user="1000 per minute",
+        rate_limit_per_ip="1000 per minute",
+    )
+
+
+@dataclass(frozen=True)
+class Client:
+    """A user's client of an app in this process."""
+
+    runtime: Runtime
+    user_id: UUID
+
+    def post(self, path: str = "/generations", **kwargs):
+        return self._send("POST", path, **kwargs)
+
+    def get(self, path: str, **kwargs):
+        return self._send("GET", path, **kwargs)
+
+    def _send(self, method: str, path: str, **kwargs):
+        headers = {"Authorization": f"Bearer {tokens.issue(SECRET, self.user_id)}"} | kwargs.pop("headers", {})
+        app = create_app(self.runtime)
+        return app.test_client().open(path, method=method, headers=headers, **kwargs)
+
+    def rows(self, table: str) -> list[dict]:
+        """What is in the table, seen by its owner."""
+        with psycopg.connect(self.runtime.settings.database_url, row_factory=psycopg.rows.dict_row) as conn:
+            return conn.execute(f"select * from {table} order by id").fetchall()
+
+
+@pytest.fixture
+def open_client(settings: Settings) -> Iterator[Callable[..., Client]]:
+    """Make clients of an app whose settings differ in what is given; each is another user's unless one is named."""
+    opened = []
+
+    def open_(user_id: UUID | None = None, **changes) -> Client:
+        runtime = Runtime.open(Settings(**(settings.model_dump() | changes)))
+        opened.append(runtime)
+        return Client(runtime, user_id or uuid4())
+
+    yield open_
+    for runtime in opened:
+        runtime.close()
+
+
+@pytest.fixture
+def client(open_client: Callable[..., Client]) -> Client:
+    """A user's client of an app in this process."""
+    return open_client()
+
+
+@dataclass(frozen=True)
+class Service:
+    """The whole service as an operator runs it."""
+
+    url: str
+    process: subprocess.Popen
+    log: Path
+
+    def token(self, user_id: UUID | None = None) -> str:
+        """A fresh user's token, or a known one's."""
+        return tokens.issue(SECRET, user_id or uuid4())
+
+    def post(self, text: str = SOURCE_TEXT, *, user_id: UUID | None = None, **kwargs) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.token(user_id)}"}
+        return requests.post(f"{self.url}/generations", json={"source_text": text}, headers=headers, **kwargs)
+
+
+@contextmanager
+def _gunicorn(settings: Settings, log: Path, **environment: str) -> Iterator[Service]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    values = {
+        name.upper(): value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+        for name, value in settings.model_dump().items()
+        if value is not None and not isinstance(value, tuple)
+    }
+    with log.open("wb") as lines:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"]} | values | environment,
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+        )
+    service = Service(f"http://127.0.0.1:{port}", process, log)
+    try:
+        _wait_until_ready(service)
+        yield service
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _wait_until_ready(service: Service) -> None:
+    deadline = monotonic() + 30
+    while monotonic() < deadline:
+        assert service.process.poll() is None, service.log.read_text()
+        try:
+            if requests.get(f"{service.url}/readyz", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            sleep(0.05)
+    raise AssertionError(service.log.read_text())
+
+
+@pytest.fixture
+def start_service(settings: Settings, tmp_path: Path) -> Callable:
+    """Start gunicorn over the test's own database: `with start_service(RATE_LIMIT_PER_USER="2 per minute") as service`."""
+
+    def start(**environment: str):
+        return _gunicorn(settings, tmp_path / f"{uuid4().hex}.log", **environment)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def service(postgres: str, sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One gunicorn for all tests that only look at it from outside."""
+    with _fresh_database(postgres, "migrated") as url:
+        settings = Settings(
+            database_url=url,
+            openrouter_api_key="sk-or-v1-a-key-that-must-never-be-seen",
+            openrouter_base_url=sandbox.base_url,
+            openrouter_model="sandbox/extractive",
+            openrouter_timeout_ms=3000,
+            supabase_jwt_secret=SECRET,
+            rate_limit_per_user="1000 per minute",
+            rate_limit_per_ip="100000 per minute",
+        )
+        with _gunicorn(settings, tmp_path_factory.mktemp("service") / "log") as running:
+            yield running

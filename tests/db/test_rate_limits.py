@@ -1,0 +1,84 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from limits import parse
+from limits.strategies import FixedWindowRateLimiter
+
+from recto.db.pool import open_pool
+from recto.db.rate_limits import PostgresStorage
+
+THREE = parse("3 per minute")
+
+
+@pytest.fixture
+def pool(database):
+    with open_pool(database, 4) as pool:
+        yield pool
+
+
+@pytest.fixture
+def limiter(pool):
+    return FixedWindowRateLimiter(PostgresStorage(pool=pool))
+
+
+def test_hits_are_counted_up_to_the_limit(limiter):
+    assert [limiter.hit(THREE, "key") for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_keys_are_counted_apart(limiter):
+    for _ in range(3):
+        limiter.hit(THREE, "one")
+    assert limiter.hit(THREE, "another")
+
+
+def test_the_window_is_told_after_a_hit(limiter):
+    limiter.hit(THREE, "key")
+    reset_time, remaining = limiter.get_window_stats(THREE, "key")
+    assert remaining == 2
+    assert 50 < reset_time - time.time() <= 60
+
+
+def test_a_window_is_also_told_to_a_thread_that_did_not_hit(limiter):
+    with ThreadPoolExecutor(1) as other:
+        other.submit(limiter.hit, THREE, "key").result()
+    assert limiter.get_window_stats(THREE, "key").remaining == 2
+
+
+def test_a_key_without_hits_has_its_whole_limit(limiter):
+    assert limiter.get_window_stats(THREE, "unknown") == (0, 3)
+
+
+def test_a_window_that_has_ended_starts_anew(limiter, database):
+    for _ in range(4):
+        limiter.hit(THREE, "key")
+    with psycopg.connect(database) as conn:
+        conn.execute("update recto.rate_limits set expires_at = now() - interval '1 second'")
+    assert limiter.hit(THREE, "key")
+    assert limiter.get_window_stats(THREE, "key").remaining == 2
+
+
+def test_simultaneous_hits_are_counted_exactly(limiter):
+    with ThreadPoolExecutor(8) as threads:
+        allowed = list(threads.map(lambda _: limiter.hit(parse("10 per minute"), "key"), range(40)))
+    assert allowed.count(True) == 10
+
+
+def test_ended_windows_are_swept_away(pool, database):
+    storage = PostgresStorage(pool=pool)
+    storage.incr("old", 60)
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("update recto.rate_limits set expires_at = now() - interval '1 second'")
+        for _ in range(1000):
+            storage.incr("new", 60)
+        assert conn.execute("select key, hits from recto.rate_limits").fetchall() == [("new", 1000)]
+
+
+def test_hits_can_be_forgotten(pool):
+    storage = PostgresStorage(pool=pool)
+    storage.incr("one", 60)
+    storage.clear("one")
+    assert storage.incr("one", 60) == 1
+    assert storage.reset() == 1
+    assert storage.check()

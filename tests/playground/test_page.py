@@ -1,0 +1,544 @@
+"""The page in a real Chromium, against the real service and its sandbox provider."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Download, Locator, Page, Route, expect, sync_playwright
+
+SOURCE = (
+    "A palimpsest is a leaf of parchment whose first writing was scraped off. "
+    "The recto is the front of a leaf. The verso is the back of a leaf. The abbey was founded in 1382. "
+    "Its library burned down in 1623. A codex is a book of leaves that are bound at one edge. "
+    "Brother Anselm copied the chronicle in eleven winters. "
+) * 4
+
+REFUSALS = [
+    (
+        401,
+        {"error": "unauthorized", "message": "A valid bearer token is needed."},
+        "The server did not accept your access token.",
+        "Paste a fresh one",
+    ),
+    (
+        400,
+        {"error": "invalid_request", "message": "source_text must not contain NUL characters."},
+        "The server refused what was sent.",
+        "must not contain NUL",
+    ),
+    (
+        429,
+        {"error": "rate_limited", "message": ""},
+        "You have reached this server’s limit for now.",
+        "Wait a little",
+    ),
+    (
+        500,
+        {"error": "internal_error", "message": ""},
+        "The server failed.",
+        "tell the people who run this server",
+    ),
+    (503, {"error": "unavailable", "message": ""}, "The server cannot work at the moment.", "in a minute"),
+    (
+        418,
+        {"error": "teapot", "message": "Short and stout."},
+        "The server refused the request.",
+        "Short and stout.",
+    ),
+    (502, "<html>Bad gateway</html>", "Something other than Recto answered.", "HTTP status 502"),
+    (200, "<html>Sign in</html>", "Something other than Recto answered.", "A proxy on the way"),
+    (200, {"flashcards_proposals": "none"}, "Something other than Recto answered.", "A proxy on the way"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # Not for the whole session: while Playwright runs, other tests of this process cannot use asyncio.run.
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def problems() -> list[str]:
+    """What the page complained of: console errors (CSP violations are among them), exceptions, dialogs."""
+    return []
+
+
+@pytest.fixture
+def page(browser, service, problems) -> Iterator[Page]:
+    """The page with a fresh user's token in its address."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+    page.goto(f"{service.url}/#token={service.token()}")
+    expect(page.get_by_label("Your text")).to_be_visible()
+    yield page
+    context.close()
+    assert [problem for problem in problems if not problem.startswith("Failed to load resource")] == []
+
+
+def generate(page: Page, text: str = SOURCE) -> Locator:
+    """The cards after another generation."""
+    cards = page.locator(".card")
+    before = cards.count()
+    page.get_by_label("Your text").fill(text)
+    page.get_by_role("button", name="Make flashcards").click()
+    expect(cards.nth(before)).to_be_visible(timeout=10_000)
+    return cards
+
+
+def button(page: Page, name: str) -> Locator:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def rewrite(page: Page, number: int, front: str, back: str) -> None:
+    button(page, f"Edit card {number}").click()
+    editor = page.locator(".card").nth(number - 1)
+    editor.get_by_role("textbox", name="Front").fill(front)
+    editor.get_by_role("textbox", name="Back").fill(back)
+    editor.get_by_role("button", name="Save").click()
+    expect(button(page, f"Edit card {number}")).to_be_focused()
+
+
+def download(page: Page, name: str) -> Download:
+    with page.expect_download() as info:
+        button(page, name).click()
+    return info.value
+
+
+def content(downloaded: Download) -> bytes:
+    return Path(downloaded.path()).read_bytes()
+
+
+def answer_with(page: Page, status: int, body: object, **headers: str) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    page.route("**/generations", lambda route: route.fulfill(status=status, body=text, headers=headers))
+
+
+def never_answer(route: Route) -> None:
+    """Leave the request open."""
+
+
+def submit(page: Page, text: str = SOURCE) -> Locator:
+    """Press the button; the panel that will explain the failure."""
+    page.get_by_label("Your text").fill(text)
+    page.get_by_role("button", name="Make flashcards").click()
+    return page.locator("#failure")
+
+
+# The text
+
+
+def test_a_typed_text_becomes_cards_and_only_this_server_is_called(page, service, problems):
+    requests = []
+    page.on("request", lambda request: requests.append((request.method, request.url)))
+    source = page.get_by_label("Your text")
+    source.fill(SOURCE)
+    source.press_sequentially("The end.")
+    page.get_by_role("button", name="Make flashcards").click()
+    expect(page.get_by_role("heading", name="Proposals")).to_be_focused()
+    expect(page.get_by_role("status")).to_have_text(re.compile(r"^\d+ proposals arrived\.$"))
+    expect(page.locator(".card").first).to_be_visible()
+    assert requests == [("POST", f"{service.url}/generations")]
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "hint", "fits"),
+    [
+        ("", "0", "at least 1,000", False),
+        ("a" * 999, "999", "1 more to go", False),
+        (" \n" + "a" * 1000 + "\t ", "1,000", "", True),
+        ("😀" * 1000, "1,000", "", True),
+        ("a" * 10_000, "10,000", "", True),
+        ("a" * 10_001, "10,001", "1 too many", False),
+    ],
+)
+def test_the_count_is_of_trimmed_code_points_and_the_button_keeps_to_the_bounds(page, text, length, hint, fits):
+    page.get_by_label("Your text").fill(text)
+    expect(page.locator("#count")).to_have_text(f"{length} of 10,000 characters")
+    expect(page.locator("#hint")).to_have_text(hint)
+    expect(page.get_by_role("button", name="Make flashcards")).to_be_enabled(enabled=fits)
+
+
+def test_a_text_that_is_too_long_is_cut_after_a_sentence_and_can_be_brought_back(page):
+    long = "This sentence has exactly forty letters. " * 300
+    source = page.get_by_label("Your text")
+    source.fill(long)
+    button(page, "Shorten to fit").click()
+    expect(source).to_have_value(("This sentence has exactly forty letters. " * 243).strip())
+    button(page, "Undo").click()
+    expect(source).to_have_value(long)
+
+
+def test_a_text_file_is_opened(page):
+    page.locator("#file").set_input_files(
+        {"name": "chapter.md", "mimeType": "text/markdown", "buffer": SOURCE.encode()}
+    )
+    expect(page.get_by_label("Your text")).to_have_value(SOURCE)
+
+
+def test_a_text_file_is_dropped_anywhere_on_the_page(page):
+    page.evaluate(
+        """text => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([text], "chapter.txt", { type: "text/plain" }));
+            const drop = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+            document.querySelector("h1").dispatchEvent(drop);
+        }""",
+        "Žluťoučký kůň.",
+    )
+    expect(page.get_by_label("Your text")).to_have_value("Žluťoučký kůň.")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("leaf.pdf", b"%PDF-1.7", "“leaf.pdf” is not a text file."),
+        ("leaf.txt", b"\x89PNG\r\n\x1a\n", "“leaf.txt” does not hold plain text."),
+        ("leaf.txt", b"null\x00", "“leaf.txt” does not hold plain text."),
+        ("leaf.txt", b"a" * (256 * 1024 + 1), "“leaf.txt” is too large."),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_explained_and_the_text_stays(page, name, content, sentence):
+    page.get_by_label("Your text").fill("Mine.")
+    page.locator("#file").set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": content})
+    expect(page.get_by_role("heading", name=sentence)).to_be_visible()
+    expect(page.locator("#failure")).to_be_focused()
+    expect(page.get_by_label("Your text")).to_have_value("Mine.")
+
+
+# The token
+
+
+def test_the_token_is_taken_from_the_address_and_removed_from_it(page, service):
+    assert page.url == f"{service.url}/"
+    assert page.evaluate("Object.keys(localStorage).length + document.cookie.length") == 0
+    expect(page.locator("#access")).not_to_have_attribute("open", "")
+    page.reload()
+    generate(page)
+
+
+def test_without_a_token_the_field_is_open_and_the_call_is_not_made(page, service):
+    page.evaluate("sessionStorage.clear()")
+    page.reload()
+    expect(page.get_by_label("Your token")).to_be_visible()
+    failure = submit(page)
+    expect(failure).to_contain_text("An access token is needed.")
+    expect(failure).to_be_focused()
+    page.get_by_label("Your token").fill(f"Bearer {service.token()}\n")
+    button(page, "Try again").click()
+    expect(page.locator(".card").first).to_be_visible()
+
+
+# The call
+
+
+def test_the_wait_is_shown_and_can_be_cancelled(page):
+    page.route("**/generations", never_answer)
+    page.clock.install()
+    submit(page)
+    expect(button(page, "Cancel")).to_be_focused()
+    expect(page.get_by_role("button", name="Make flashcards")).to_be_disabled()
+    page.clock.fast_forward(12_000)
+    expect(page.get_by_role("timer")).to_have_text(re.compile(r"^1[23] s$"))
+    page.clock.fast_forward(60_000)
+    expect(page.locator("#progress")).to_contain_text("longer than usual")
+    page.keyboard.press("Enter")
+    expect(page.locator("#progress")).to_be_hidden()
+    expect(page.locator("#notice")).to_contain_text("Cancelled.")
+    expect(page.get_by_label("Your text")).to_have_value(SOURCE)
+    expect(page.get_by_role("button", name="Make flashcards")).to_be_enabled()
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("timeout", "The language model took too long."),
+        ("http-429", "The language model is busy."),
+        ("http-500", "The language model’s provider failed."),
+        ("invalid-json", "The language model answered, but with no usable flashcard."),
+    ],
+)
+def test_a_failing_model_is_explained_with_the_request_to_quote(page, fault, sentence):
+    with page.expect_response("**/generations", timeout=40_000) as response:
+        failure = submit(page, f"{SOURCE}\n[sandbox: {fault}]\n")
+    expect(failure).to_contain_text(sentence)
+    expect(failure).to_be_focused()
+    expect(page.locator("#request-id")).to_have_text(response.value.header_value("X-Request-ID"))
+    expect(button(page, "Try again")).to_be_enabled()
+
+
+@pytest.mark.parametrize(("status", "body", "sentence", "advice"), REFUSALS)
+def test_every_refusal_says_what_happened_and_what_to_do(page, status, body, sentence, advice):
+    answer_with(page, status, body, **{"X-Request-ID": "req-42"})
+    failure = submit(page)
+    expect(failure.get_by_role("heading", name=sentence)).to_be_visible()
+    expect(failure).to_contain_text(advice)
+    expect(failure).to_contain_text("req-42")
+    expect(failure).to_be_focused()
+    expect(page.get_by_label("Your token")).to_be_visible(visible=status == 401)
+
+
+def test_a_lost_connection_is_explained_and_the_next_try_succeeds(page):
+    page.route("**/generations", lambda route: route.abort())
+    failure = submit(page)
+    expect(failure).to_contain_text("The server could not be reached.")
+    page.unroute("**/generations")
+    button(page, "Try again").click()
+    expect(page.locator(".card").first).to_be_visible()
+    expect(failure).to_be_hidden()
+
+
+def test_a_rate_limit_is_counted_down_until_the_next_try_is_allowed(page):
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    answer_with(page, 429, {"error": "rate_limited", "message": ""}, **{"Retry-After": "65"})
+    failure = submit(page)
+    expect(failure).to_contain_text("You can try again in 1 min 5 s.")
+    expect(button(page, "Try again")).to_be_disabled()
+    page.clock.run_for(60_000)
+    expect(failure).to_contain_text("You can try again in 5 s.")
+    page.clock.run_for(5_000)
+    expect(failure).to_contain_text("You can try again now.")
+    expect(button(page, "Try again")).to_be_enabled()
+
+
+# The cards
+
+
+def test_a_card_turns_and_is_accepted_and_rejected(page):
+    cards = generate(page)
+    first = cards.first
+    front, back = first.locator(".recto"), first.locator(".verso")
+    expect(back).to_have_attribute("aria-hidden", "true")
+    button(page, "Turn card 1 to its back").click()
+    expect(front).to_have_attribute("aria-hidden", "true")
+    expect(back).to_have_attribute("aria-hidden", "false")
+    expect(page.get_by_role("status")).to_have_text(f"Back: {first.locator('[data-part=back]').text_content()}")
+    first.locator(".stage").click()
+    expect(front).to_have_attribute("aria-hidden", "false")
+
+    button(page, "Accept card 1").click()
+    button(page, "Reject card 2").click()
+    expect(page.locator("#summary")).to_have_text(f"{cards.count()} cards, 1 accepted, 1 rejected")
+    button(page, "Accept all").click()
+    expect(page.locator("#summary")).to_have_text(f"{cards.count()} cards, {cards.count() - 1} accepted, 1 rejected")
+    button(page, "Accept card 1").click()
+    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_card_is_edited_within_its_bounds(page):
+    card = generate(page).first
+    button(page, "Edit card 1").click()
+    front, back = card.get_by_role("textbox", name="Front"), card.get_by_role("textbox", name="Back")
+    expect(front).to_be_focused()
+    front.fill("😀" * 201)
+    back.fill("b" * 500)
+    expect(card).to_contain_text("201 / 200")
+    card.get_by_role("button", name="Save").click()
+    expect(card.get_by_role("alert")).to_contain_text("The front may have at most 200 characters.")
+    front.fill("😀" * 200)
+    back.fill("b" * 501)
+    card.get_by_role("button", name="Save").click()
+    expect(card.get_by_role("alert")).to_contain_text("The back may have at most 500 characters.")
+    back.fill(" ")
+    card.get_by_role("button", name="Save").click()
+    expect(card.get_by_role("alert")).to_contain_text("The back is empty.")
+    back.fill("b" * 500)
+    card.get_by_role("button", name="Save").click()
+    expect(card.locator("[data-part=front]")).to_have_text("😀" * 200)
+    expect(card.locator(".recto .edited")).to_be_visible()
+
+    button(page, "Edit card 1").click()
+    front.fill("Something else")
+    front.press("Escape")
+    expect(card.locator("[data-part=front]")).to_have_text("😀" * 200)
+
+
+def test_everything_can_be_done_from_the_keyboard(page):
+    press = page.keyboard.press
+
+    def tab_to(target: Locator) -> None:
+        for _ in range(200):
+            if target.evaluate("element => element === document.activeElement"):
+                return
+            press("Tab")
+        pytest.fail(f"Tab never reaches {target}")
+
+    tab_to(page.get_by_label("Your text"))
+    page.keyboard.insert_text(SOURCE)
+    press("Control+Enter")
+    expect(page.get_by_role("heading", name="Proposals")).to_be_focused()
+    tab_to(button(page, "Turn card 1 to its back"))
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    press("Enter")
+    expect(button(page, "Turn card 1 to its front")).to_be_focused()
+    press("a")
+    press("ArrowRight")
+    expect(button(page, "Turn card 2 to its back")).to_be_focused()
+    press("r")
+    expect(page.locator("#summary")).to_contain_text("1 accepted, 1 rejected")
+    press("e")
+    press("Control+a")
+    page.keyboard.insert_text("Which keys?")
+    press("Control+Enter")
+    expect(button(page, "Edit card 2")).to_be_focused()
+    expect(page.locator(".card").nth(1)).to_contain_text("Which keys?")
+    tab_to(button(page, "Download CSV"))
+    with page.expect_download():
+        press("Enter")
+
+
+def test_a_card_that_holds_a_script_is_shown_as_text_and_never_run(page, problems):
+    generate(page, f"{SOURCE}\n[sandbox: html]\n")
+    script = page.locator("[data-part=front]", has_text="<script>alert(1)</script>")
+    expect(script).to_be_visible()
+    assert page.locator(".card script, .card img").count() == 0
+    assert problems == []
+
+
+def test_the_policy_refuses_an_inline_script(page, problems):
+    page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "window.ran = 1";
+            document.body.append(script);
+        }"""
+    )
+    assert page.evaluate("window.ran") is None
+    assert "Content Security Policy" in problems.pop()
+
+
+def test_a_second_text_adds_its_cards_to_the_first_ones(page):
+    cards = generate(page)
+    button(page, "Accept card 1").click()
+    before = cards.count()
+    generate(page)
+    assert cards.count() == 2 * before
+    expect(button(page, f"Turn card {before + 1} to its back")).to_be_focused()
+    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
+
+
+def test_starting_over_can_be_undone(page):
+    cards = generate(page)
+    button(page, "Accept card 1").click()
+    before = cards.count()
+    button(page, "Start over").click()
+    expect(cards).to_have_count(0)
+    expect(page.get_by_label("Your text")).to_have_value("")
+    button(page, "Undo").click()
+    expect(cards).to_have_count(before)
+    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_reload_keeps_text_cards_decisions_and_a_half_done_edit(page):
+    cards = generate(page)
+    before = cards.count()
+    rewrite(page, 1, "Rewritten?", "Yes.")
+    button(page, "Accept card 1").click()
+    button(page, "Edit card 2").click()
+    cards.nth(1).get_by_role("textbox", name="Front").fill("Half a thou")
+    page.get_by_label("Deck name").fill("Abbeys")
+    page.reload()
+    expect(cards).to_have_count(before)
+    expect(page.get_by_label("Your text")).to_have_value(SOURCE)
+    expect(cards.first).to_contain_text("Rewritten?")
+    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
+    expect(cards.nth(1).get_by_role("textbox", name="Front")).to_have_value("Half a thou")
+    expect(page.get_by_label("Deck name")).to_have_value("Abbeys")
+
+
+# The downloads
+
+
+def test_the_csv_holds_the_accepted_cards_quoted_and_safe_for_a_spreadsheet(page):
+    generate(page)
+    expect(button(page, "Download CSV")).to_be_disabled()
+    rewrite(page, 1, '=HYPERLINK("x")', 'Ž, "quoted"\nsecond line')
+    rewrite(page, 2, "-5 °C?", "plain")
+    button(page, "Accept card 1").click()
+    button(page, "Accept card 2").click()
+    page.get_by_label("Deck name").fill("Abbeys")
+    downloaded = download(page, "Download CSV")
+    assert downloaded.suggested_filename == "Abbeys.csv"
+    assert content(downloaded).startswith(b"front,back\r\n")
+    assert list(csv.reader(io.StringIO(content(downloaded).decode(), newline=""))) == [
+        ["front", "back"],
+        ['\'=HYPERLINK("x")', 'Ž, "quoted"\nsecond line'],
+        ["'-5 °C?", "plain"],
+    ]
+    expect(page.locator("#export-note")).to_contain_text("apostrophe")
+
+
+def test_the_anki_deck_is_made_of_the_accepted_cards(page):
+    generate(page)
+    rewrite(page, 1, "What is the recto?", "The front.")
+    button(page, "Accept card 1").click()
+    page.get_by_label("Deck name").fill("Abbeys")
+    with page.expect_request("**/exports/anki") as request:
+        downloaded = download(page, "Download Anki deck")
+    assert request.value.post_data_json == {
+        "deck_name": "Abbeys",
+        "flashcards": [{"front": "What is the recto?", "back": "The front."}],
+    }
+    assert downloaded.suggested_filename == "Abbeys.apkg"
+    with zipfile.ZipFile(io.BytesIO(content(downloaded))) as deck:
+        assert "collection.anki2" in deck.namelist()
+
+
+def test_a_failed_anki_download_is_explained(page):
+    generate(page)
+    button(page, "Accept all").click()
+    page.route("**/exports/anki", lambda route: route.abort())
+    button(page, "Download Anki deck").click()
+    expect(page.locator("#failure")).to_contain_text("The server could not be reached.")
+    page.unroute("**/exports/anki")
+    assert download(page, "Try again").suggested_filename == "Recto.apkg"
+
+
+# The look
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(320, "light"), (390, "dark"), (768, "light"), (1024, "light"), (1280, "dark")]
+)
+def test_nothing_scrolls_sideways(page, width, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 844})
+    generate(page)
+    rewrite(page, 1, "W" * 200, "w" * 500)
+    button(page, "Edit card 2").click()
+    answer_with(page, 400, {"error": "invalid_request", "message": "m" * 300}, **{"X-Request-ID": "i" * 128})
+    expect(submit(page, "x" * 10_000)).to_be_focused()
+    page.locator("#access summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 21, 18)"
+    assert dark is (scheme == "dark")
+
+
+def test_a_leaf_turns_without_motion_for_those_who_ask_for_less(page):
+    page.emulate_media(reduced_motion="reduce")
+    generate(page)
+    assert page.locator(".leaf").first.evaluate("leaf => getComputedStyle(leaf).transitionDuration") == "0s"

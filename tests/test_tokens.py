@@ -1,0 +1,290 @@
+"""Attacks on tokens, and the rules of Supabase's own."""
+
+import base64
+import json
+import time
+from uuid import uuid4
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from recto.errors import Unauthorized, Unavailable
+from recto.providers.jwks import KeysUnavailable
+from recto.tokens import KeySet, TokenVerifier, issue
+
+SECRET = "the project's legacy secret, long enough for HS256"
+ISSUER = "https://project.supabase.co/auth/v1"
+USER = uuid4()
+
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+OKP_KEY = ed25519.Ed25519PrivateKey.generate()
+
+
+def claims(**changes):
+    now = int(time.time())
+    made = {"sub": str(USER), "aud": "authenticated", "role": "authenticated", "iss": ISSUER, "iat": now}
+    made |= {"exp": now + 3600} | changes
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def public(algorithm, key, kid):
+    return json.loads(algorithm.to_jwk(key.public_key())) | {"kid": kid, "use": "sig"}
+
+
+KEYS = {
+    "keys": [
+        public(ECAlgorithm, EC_KEY, "ec") | {"alg": "ES256"},
+        public(RSAAlgorithm, RSA_KEY, "rsa") | {"alg": "RS256"},
+        public(OKPAlgorithm, OKP_KEY, "okp"),
+    ]
+}
+
+
+def sign(key, algorithm, kid=None, headers=None, **changes):
+    headers = {"kid": kid} | (headers or {}) if kid else headers
+    return jwt.encode(claims(**changes), key, algorithm=algorithm, headers=headers)
+
+
+class Address:
+    """A key address that can go down, and a clock that a test moves."""
+
+    def __init__(self, keys=KEYS):
+        self.keys, self.calls, self.now = keys, 0, 1000.0
+
+    def fetch(self):
+        self.calls += 1
+        if self.keys is None:
+            raise KeysUnavailable("down")
+        return self.keys
+
+    def key_set(self):
+        return KeySet(self.fetch, clock=lambda: self.now)
+
+
+@pytest.fixture
+def address():
+    return Address()
+
+
+@pytest.fixture
+def verifier(address):
+    return TokenVerifier(secret=SECRET, keys=address.key_set(), issuer=ISSUER)
+
+
+def test_a_token_of_the_legacy_secret_is_its_users(verifier):
+    assert verifier.verify(sign(SECRET, "HS256")).id == USER
+
+
+@pytest.mark.parametrize(("key", "algorithm", "kid"), [(EC_KEY, "ES256", "ec"), (RSA_KEY, "RS256", "rsa")])
+def test_an_asymmetric_token_is_its_users(verifier, key, algorithm, kid):
+    assert verifier.verify(sign(key, algorithm, kid)).id == USER
+
+
+def test_an_eddsa_token_is_its_users(verifier):
+    assert verifier.verify(sign(OKP_KEY, "EdDSA", "okp")).id == USER
+
+
+def test_a_list_of_audiences_may_hold_ours(verifier):
+    assert verifier.verify(sign(SECRET, "HS256", aud=["other", "authenticated"])).id == USER
+
+
+def test_our_own_development_tokens_are_valid(verifier):
+    assert verifier.verify(issue(SECRET, USER, issuer=ISSUER)).id == USER
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": None},
+        {"exp": "soon"},
+        {"aud": None},
+        {"aud": "anon"},
+        {"iss": None},
+        {"iss": ISSUER + "/"},
+        {"iss": "https://evil.supabase.co/auth/v1"},
+        {"role": None},
+        {"role": "anon"},
+        {"role": "service_role"},
+        {"role": ["authenticated"]},
+        {"sub": None},
+        {"sub": "somebody"},
+        {"sub": ""},
+        {"sub": 7},
+        {"is_anonymous": True},
+        {"nbf": time.time() + 3600},
+    ],
+    ids=str,
+)
+def test_unfit_claims_are_refused(verifier, changes):
+    with pytest.raises(Unauthorized):
+        verifier.verify(sign(SECRET, "HS256", **changes))
+
+
+def test_the_legacy_anon_and_service_keys_are_no_users():
+    verifier = TokenVerifier(secret=SECRET, keys=None, issuer=None)
+    for role in ("anon", "service_role"):
+        key = jwt.encode({"iss": "supabase", "ref": "abc", "role": role, "exp": 2**31}, SECRET, algorithm="HS256")
+        with pytest.raises(Unauthorized):
+            verifier.verify(key)
+
+
+def test_anonymous_users_are_users_if_that_is_allowed():
+    verifier = TokenVerifier(secret=SECRET, keys=None, issuer=ISSUER, allow_anonymous=True)
+    assert verifier.verify(sign(SECRET, "HS256", is_anonymous=True)).id == USER
+
+
+@pytest.mark.parametrize(("age_s", "valid"), [(25, True), (35, False)])
+def test_thirty_seconds_of_leeway_are_given(verifier, age_s, valid):
+    token = sign(SECRET, "HS256", exp=int(time.time()) - age_s)
+    if valid:
+        assert verifier.verify(token).id == USER
+    else:
+        with pytest.raises(Unauthorized, match="expired"):
+            verifier.verify(token)
+
+
+def test_alg_none_is_refused(verifier):
+    for algorithm in ("none", "None", "NONE"):
+        header = base64.urlsafe_b64encode(json.dumps({"alg": algorithm, "typ": "JWT"}).encode()).rstrip(b"=").decode()
+        body = base64.urlsafe_b64encode(json.dumps(claims()).encode()).rstrip(b"=").decode()
+        for token in (f"{header}.{body}.", f"{header}.{body}"):
+            with pytest.raises(Unauthorized):
+                verifier.verify(token)
+
+
+def _hmac_with(key: bytes, kid: str) -> str:
+    """PyJWT refuses to sign with a public key, so the forger does it by hand."""
+    import hashlib
+    import hmac
+
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
+
+    signed = part({"alg": "HS256", "typ": "JWT", "kid": kid}) + b"." + part(claims())
+    signature = base64.urlsafe_b64encode(hmac.digest(key, signed, hashlib.sha256)).rstrip(b"=")
+    return (signed + b"." + signature).decode()
+
+
+@pytest.mark.parametrize(("key", "kid"), [(EC_KEY, "ec"), (RSA_KEY, "rsa")])
+@pytest.mark.parametrize("secret", [None, SECRET])
+def test_a_public_key_is_never_used_as_a_secret(address, key, kid, secret):
+    verifier = TokenVerifier(secret=secret, keys=address.key_set(), issuer=ISSUER)
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(Unauthorized):
+        verifier.verify(_hmac_with(pem, kid))
+
+
+def test_a_key_signs_with_its_own_algorithm_only(verifier):
+    for key, algorithm, kid in ((RSA_KEY, "RS512", "rsa"), (RSA_KEY, "PS256", "rsa"), (EC_KEY, "ES256", "rsa")):
+        with pytest.raises(Unauthorized):
+            verifier.verify(sign(key, algorithm, kid))
+
+
+def test_a_forged_signature_is_refused(verifier):
+    header, body, _ = sign(SECRET, "HS256").split(".")
+    for signature in ("", "AAAA", sign("another secret that is long enough for it", "HS256").split(".")[2]):
+        with pytest.raises(Unauthorized):
+            verifier.verify(f"{header}.{body}.{signature}")
+
+
+def test_keys_that_a_token_brings_along_are_not_read(verifier, address):
+    forger = ec.generate_private_key(ec.SECP256R1())
+    jwk = public(ECAlgorithm, forger, "forged")
+    for headers in ({"jwk": jwk}, {"jku": "https://evil.example/keys"}, {"x5u": "https://evil.example/cert"}):
+        for kid in ("ec", "forged", "../../etc/passwd", "' or 1=1 --"):
+            with pytest.raises(Unauthorized):
+                verifier.verify(sign(forger, "ES256", kid, headers=headers))
+    assert address.calls == 1
+
+
+@pytest.mark.parametrize("kid", [None, 7, ["ec"], {}])
+def test_a_key_id_that_is_no_text_is_refused(verifier, kid):
+    token = sign(EC_KEY, "ES256")
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "ES256", "kid": kid}).encode()).rstrip(b"=").decode()
+    with pytest.raises(Unauthorized):
+        verifier.verify(header + "." + token.split(".", 1)[1])
+
+
+@pytest.mark.parametrize(
+    "token", ["", ".", "..", "a.b.c", "🎈.🎈.🎈", "e30.e30.", "x" * 100_000, "{}", "sb_secret_abc"]
+)
+def test_what_is_no_token_is_refused(verifier, token):
+    with pytest.raises(Unauthorized):
+        verifier.verify(token)
+
+
+def test_symmetric_keys_in_the_key_set_are_not_used():
+    oct_key = {"kty": "oct", "kid": "oct", "k": base64.urlsafe_b64encode(SECRET.encode()).decode(), "alg": "HS256"}
+    verifier = TokenVerifier(secret=None, keys=Address({"keys": [oct_key]}).key_set(), issuer=ISSUER)
+    with pytest.raises(Unauthorized):
+        verifier.verify(sign(SECRET, "HS256", "oct"))
+
+
+def test_unusable_keys_in_the_set_harm_nothing():
+    noise = [
+        None,
+        {},
+        {"kid": "a"},
+        {"kid": "b", "kty": "EC", "crv": "P-256"},
+        {"kid": "c", "kty": "RSA", "use": "enc"},
+    ]
+    verifier = TokenVerifier(secret=None, keys=Address({"keys": noise + KEYS["keys"]}).key_set(), issuer=ISSUER)
+    assert verifier.verify(sign(EC_KEY, "ES256", "ec")).id == USER
+
+
+def test_without_any_source_of_keys_there_is_no_verifier():
+    with pytest.raises(ValueError, match="no source of keys"):
+        TokenVerifier(secret=None, keys=None, issuer=None)
+
+
+def test_the_key_set_is_fetched_once_and_again_after_ten_minutes(verifier, address):
+    for _ in range(3):
+        verifier.verify(sign(EC_KEY, "ES256", "ec"))
+    assert address.calls == 1
+    address.now += 601
+    verifier.verify(sign(EC_KEY, "ES256", "ec"))
+    assert address.calls == 2
+
+
+def test_a_rotated_key_is_found_by_one_refetch(verifier, address):
+    verifier.verify(sign(EC_KEY, "ES256", "ec"))
+    new = ec.generate_private_key(ec.SECP256R1())
+    address.keys = {"keys": [public(ECAlgorithm, new, "new")]}
+    address.now += 31
+    assert verifier.verify(sign(new, "ES256", "new")).id == USER
+    with pytest.raises(Unauthorized):  # revoked
+        verifier.verify(sign(EC_KEY, "ES256", "ec"))
+    assert address.calls == 2
+
+
+def test_made_up_key_ids_do_not_make_us_ask_all_the_time(verifier, address):
+    for number in range(50):
+        with pytest.raises(Unauthorized):
+            verifier.verify(sign(EC_KEY, "ES256", f"made-up-{number}"))
+    assert address.calls == 1
+
+
+def test_known_keys_serve_on_while_their_address_is_down(verifier, address):
+    verifier.verify(sign(EC_KEY, "ES256", "ec"))
+    address.keys = None
+    address.now += 3600
+    assert verifier.verify(sign(EC_KEY, "ES256", "ec")).id == USER
+    assert address.calls == 2
+    with pytest.raises(Unauthorized):
+        verifier.verify(sign(EC_KEY, "ES256", "unknown"))
+
+
+def test_with_no_keys_at_all_the_service_says_that_it_is_its_own_fault(address):
+    address.keys = None
+    verifier = TokenVerifier(secret=None, keys=address.key_set(), issuer=ISSUER)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            verifier.verify(sign(EC_KEY, "ES256", "ec"))
+    assert address.calls == 1
+    address.keys = KEYS
+    address.now += 31
+    assert verifier.verify(sign(EC_KEY, "ES256", "ec")).id == USER

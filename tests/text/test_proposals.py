@@ -1,0 +1,337 @@
+"""What a model wrote → clean flashcard proposals."""
+
+import json
+
+import pytest
+
+from recto.text.proposals import Bounds, Proposal, parse
+
+POLAND = {"front": "Jak nazywa się stolica Polski?", "back": "Warszawa"}
+WATER = {"front": "水的化学式是什么?", "back": "H₂O"}
+BOOK = {"front": "من كتب ألف ليلة وليلة؟", "back": "مؤلفون مجهولون"}
+FRUIT = {"front": "Which fruit is 🍎?", "back": "An apple 🎉"}
+CARDS = [POLAND, WATER, BOOK, FRUIT]
+CLEAN = json.dumps({"flashcards": CARDS}, ensure_ascii=False)
+
+
+def kept(content: str, bounds: Bounds | None = None) -> list[dict[str, str]]:
+    proposals = parse(content, bounds or Bounds()).proposals
+    return [{"front": proposal.front, "back": proposal.back} for proposal in proposals]
+
+
+def dropped(content: str) -> dict[str, int]:
+    return dict(parse(content).drops)
+
+
+def card(front: object, back: object) -> str:
+    return json.dumps([{"front": front, "back": back}])
+
+
+def bare(cards: list[dict[str, str]] = CARDS) -> str:
+    return json.dumps(cards, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(CLEAN, id="clean"),
+        pytest.param(json.dumps({"flashcards": CARDS}), id="ascii escapes"),
+        pytest.param(json.dumps({"flashcards": CARDS}, indent=2), id="indented"),
+        pytest.param(f"```json\n{CLEAN}\n```", id="fenced"),
+        pytest.param(f"```\n{CLEAN}```", id="fence without a language"),
+        pytest.param(f"```json\n{CLEAN}\n", id="fence never closed"),
+        pytest.param(f"Here are [4] cards, as {{asked}}:\n\n{CLEAN}", id="prose before"),
+        pytest.param(f"{CLEAN}\n\nHope {{this}} helps [1]!", id="prose after"),
+        pytest.param(f"Sure!\n```json\n{CLEAN}\n```\nAnything else?", id="fenced in prose"),
+        pytest.param(bare(), id="bare array"),
+        pytest.param(json.dumps({"cards": CARDS}), id="cards"),
+        pytest.param(json.dumps({"questions": CARDS}), id="questions"),
+        pytest.param(json.dumps({"title": "x", "count": 4, "data": {"karty": CARDS}}), id="nested wrapper"),
+        pytest.param(json.dumps({"ch1": CARDS[:2], "ch2": CARDS[2:]}), id="sections"),
+        pytest.param(json.dumps([{"flashcards": CARDS[:3]}, {"flashcards": CARDS[3:]}]), id="wrappers in an array"),
+        pytest.param("\n".join(map(json.dumps, CARDS)), id="one object a line"),
+        pytest.param("\n".join(f"```json\n{json.dumps(c)}\n```" for c in CARDS), id="a fence a card"),
+        pytest.param(json.dumps([{"question": c["front"], "answer": c["back"]} for c in CARDS]), id="question, answer"),
+        pytest.param(json.dumps([{"Q": c["front"], "A": c["back"]} for c in CARDS]), id="Q, A"),
+        pytest.param(json.dumps([{"id": 1, **c, "tags": ["x"]} for c in CARDS]), id="more keys"),
+        pytest.param(bare().replace("}", ",}").replace("]", ",]"), id="trailing commas"),
+        pytest.param(bare().replace('": "', "”: “").replace('", "', "”, “").replace('"', "“"), id="smart quotes"),
+        pytest.param(bare().replace('"', "'"), id="single quotes"),
+        pytest.param("```json\n" + str({"flashcards": CARDS}) + "\n```\nDone.", id="a Python literal, fenced"),
+        pytest.param(bare().replace('"front"', "front").replace('"back"', "back"), id="keys without quotes"),
+        pytest.param(bare().replace("}, {", "} {"), id="no commas between cards"),
+    ],
+)
+def test_every_shape_gives_the_same_cards(content: str) -> None:
+    parsed = parse(content)
+    assert kept(content) == CARDS
+    assert not parsed.drops
+
+
+def test_a_single_card_object_is_one_card() -> None:
+    assert kept(json.dumps(POLAND)) == [POLAND]
+
+
+def test_a_string_that_holds_a_fence_or_json_stays_whole() -> None:
+    code = {"front": "How is a list of objects written?", "back": '```json\n[{"a": 1}, {"b": "c"}]\n```'}
+    assert kept(f"```json\n{json.dumps([code, POLAND])}\n```") == [code, POLAND]
+
+
+def test_raw_line_breaks_and_tabs_inside_a_string_are_read() -> None:
+    assert kept('{"flashcards": [{"front": "Name two.", "back": "one\n\ttwo"}]} Done.') == [
+        {"front": "Name two.", "back": "one\n\ttwo"}
+    ]
+
+
+def test_unescaped_quotes_inside_a_side_are_read() -> None:
+    assert kept('[{"front": "What is "x" here?", "back": "he "said" it"}]') == [
+        {"front": 'What is "x" here?', "back": 'he "said" it'}
+    ]
+
+
+def test_an_escaped_apostrophe_is_an_apostrophe() -> None:
+    assert kept(r'[{"front": "Why not?", "back": "They don\'t fly."}]') == [
+        {"front": "Why not?", "back": "They don't fly."}
+    ]
+
+
+def test_one_broken_card_does_not_touch_the_others() -> None:
+    broken = '{"front": "Broken?", "back": "he said "no", then left"}'
+    content = f"[{json.dumps(POLAND)}, {broken}, {json.dumps(WATER)}]"
+    assert kept(content) == [POLAND, WATER]
+    assert dropped(content) == {"incomplete": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "   ", "I cannot help with that.", "{}[", "[]", '{"flashcards": []}', '{"flashcards": [', "```json\n"],
+)
+def test_where_there_are_no_cards_none_are_counted_as_kept(content: str) -> None:
+    assert kept(content) == []
+
+
+# Cut off
+
+
+@pytest.mark.parametrize(
+    ("tail", "drops"),
+    [
+        ('{"front": "C?", "back": "half an ans', {"incomplete": 1}),
+        ('{"front": "C?", "back": "half an ans\n```', {"incomplete": 1}),
+        ('{"front": "C?", "back": ', {"incomplete": 1}),
+        ('{"front": "C?", "ba', {"incomplete": 1}),
+        ('{"front": "C', {"incomplete": 1}),
+        ("{", {"incomplete": 1}),
+        ("", {}),
+        ('{"front": "C?", "back": "he said "', {"incomplete": 1}),
+        ('{"front": "C?", "back": "$\\\\frac{a}{b}', {"incomplete": 1}),
+        ('{"front": "C?", "back": "$\\frac{f\'}{g\'}', {"incomplete": 1}),
+        ('{"front": "C?", "back": "{"a": "b"}', {"incomplete": 1}),
+        ("{'front': 'C?', 'back': 'half", {"incomplete": 1}),
+        ("{'front': 'C?', 'back': '\\\\frac{f'}", {"incomplete": 1}),
+        ("{“front”: “C?”, “back”: “half”", {"incomplete": 1}),
+        ('{"front": "C?", "back": "D",', {"incomplete": 1}),
+    ],
+)
+@pytest.mark.parametrize("wrapper", ['{"flashcards": [', "[", "```json\n[", 'Cards: {"cards":['])
+def test_a_half_card_at_the_end_is_dropped_and_the_whole_ones_stay(
+    wrapper: str, tail: str, drops: dict[str, int]
+) -> None:
+    content = f"{wrapper}{json.dumps(POLAND)}, {json.dumps(WATER)}, {tail}"
+    assert kept(content) == [POLAND, WATER]
+    assert dropped(content) == drops
+
+
+def test_a_half_first_card_leaves_nothing() -> None:
+    content = '{"flashcards": [{"front": "What floats?", "back": "Ice, because it'
+    assert kept(content) == []
+    assert dropped(content) == {"incomplete": 1}
+
+
+# LaTeX
+
+
+@pytest.mark.parametrize(
+    "side",
+    [
+        r"$\frac{1}{2}$",
+        r"\frac{1}{2}",
+        r"$a \times b$",
+        r"$\alpha + \beta$",
+        r"$\nu = 3$",
+        r"$E = h\nu$",
+        r"E = h\nu",
+        r"$\text{if } x \ne y$",
+        r"\(x \to y\)",
+        r"$\left( x \right)$",
+        r"$\nabla \cdot \theta$ and $\rho$, $\tan x$",
+        r"\underline{x} \uparrow \upsilon",
+        r"\begin{matrix} 1 \end{matrix}",
+        r"\(x\) and \[y\]",
+        r"$\{1, 2\}$",
+        r"$\ni$ and $\neq$, $\neg a$",
+    ],
+)
+def test_latex_survives_with_one_backslash_and_with_two(side: str) -> None:
+    cards = [{"front": "Which formula?", "back": side}]
+    assert kept(json.dumps(cards)) == cards
+    assert kept(json.dumps(cards).replace("\\\\", "\\")) == cards
+
+
+def test_latex_survives_in_broken_and_in_cut_json() -> None:
+    assert kept(r"[{'front': 'Half?', 'back': '$\frac{1}{2}$'},]") == [{"front": "Half?", "back": r"$\frac{1}{2}$"}]
+    assert kept(r'[{"front": "Half?", "back": "$\frac{1}{2}$"}, {"front": "$\ti') == [
+        {"front": "Half?", "back": r"$\frac{1}{2}$"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "side",
+    [
+        "one\ntwo",
+        "first\nnot second",
+        "nu\nu nas\ni tak",
+        "bianco\ne nero",
+        "a) x\nb) y\ne) z\ni) w",
+        "word\tan article",
+        "list:\n\t- text\n\t- times",
+        "costs\nothing",
+        "line\n\nafter",
+        "Zeile\nächste",
+        "行\n下一行",
+    ],
+)
+def test_line_breaks_and_tabs_stay_what_they_are(side: str) -> None:
+    cards = [{"front": "Which lines?", "back": side}]
+    assert kept(json.dumps(cards)) == cards
+    assert kept(json.dumps(cards, ensure_ascii=False)) == cards
+
+
+# Drops
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param('[{"front": "Q?"}]', "not_text", id="no back"),
+        pytest.param('[{"back": "A"}]', "not_text", id="no front"),
+        pytest.param(card("Q?", None), "not_text", id="null"),
+        pytest.param(card("Q?", 4), "not_text", id="number"),
+        pytest.param(card("Q?", ["A"]), "not_text", id="list"),
+        pytest.param(card({"text": "Q?"}, "A"), "not_text", id="object"),
+        pytest.param('[{"term": "Q?"}]', "not_text", id="other keys"),
+        pytest.param('["Q? A"]', "not_text", id="no object"),
+        pytest.param(card("", "A"), "empty", id="empty"),
+        pytest.param(card("Q?", " \n\t\u00a0\u3000"), "empty", id="blank"),
+        pytest.param(card("Q?", "\u200b\ufeff"), "empty", id="invisible"),
+        pytest.param(card("Q?", "A\x00B"), "control_character", id="NUL"),
+        pytest.param(card("Q?", "A\x1b[0m"), "control_character", id="escape"),
+        pytest.param(card("Q?", "A\x85B"), "control_character", id="C1"),
+        pytest.param(card("Q?", "\x0c1/2"), "control_character", id="form feed at an end"),
+        pytest.param(card("Q?", "A\r-B"), "control_character", id="lone carriage return"),
+        pytest.param(card("Q?", "A\ud800B"), "control_character", id="lone surrogate, escaped"),
+        pytest.param('[{"front": "Q?", "back": "A\udfffB"}]', "control_character", id="lone surrogate, raw"),
+        pytest.param(card("Q" * 201, "A"), "too_long", id="front"),
+        pytest.param(card("Q?", "A" * 501), "too_long", id="back"),
+        pytest.param(card("Photosynthesis?", "photosynthesis"), "front_is_back", id="punctuation and case"),
+        pytest.param(card("ＦＵＬＬ width", "full-width"), "front_is_back", id="width"),
+        pytest.param(card("In which city, Paris, is the Louvre?", "Paris"), "leak", id="leak"),
+        pytest.param(card("Who, born in Żelazowa Wola, wrote it?", "żelazowa  wola."), "leak", id="leak, folded"),
+        pytest.param(card("法国的首都巴黎在哪条河上?", "巴黎"), "leak", id="leak, Chinese"),
+        pytest.param(card("ما هي القاهرة عاصمة؟", "القاهرة"), "leak", id="leak, Arabic"),
+    ],
+)
+def test_a_card_is_dropped_for_a_reason(content: str, reason: str) -> None:
+    assert kept(content) == []
+    assert dropped(content) == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ("front", "back"),
+    [
+        ("Is a whale a fish or a mammal?", "A mammal"),
+        ("Czy Ziemia jest płaska, czy okrągła?", "okrągła"),
+        ("Ist Wasser ein Element oder eine Verbindung?", "eine Verbindung"),
+        ("¿La ballena es pez o mamífero?", "mamífero"),
+        ("鲸鱼是鱼还是哺乳动物?", "哺乳动物"),
+        ("Кит — рыба или млекопитающее?", "млекопитающее"),
+        ("Which article stands before a consonant?", "a"),
+        ("What is 4 divided by 1?", "4"),
+        ("人民的意思是什么?", "人"),
+        ("What do Parisians call their river?", "Paris"),
+        ("What is the plural of mouse?", "mice"),
+        ("Was ist <b>HTML</b>?", "<script>alert(1)</script>"),
+    ],
+)
+def test_an_answer_that_stands_in_the_question_by_right_is_kept(front: str, back: str) -> None:
+    assert kept(card(front, back)) == [{"front": front, "back": back}]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("What is light?", "what  is LIGHT ?!"),
+        ("What’s light?", "What's light?"),
+        ("Straße?", "STRASSE"),
+        ("Ｗhat is ﬁre?", "What is fire?"),
+        ("Co to jest – światło?", "Co to jest światło"),
+        ("光是什么？", "光是什么?"),
+        ("???", "???"),
+    ],
+)
+def test_a_repeated_front_is_dropped(first: str, second: str) -> None:
+    content = json.dumps([{"front": first, "back": "one"}, {"front": second, "back": "two"}])
+    assert kept(content) == [{"front": first, "back": "one"}]
+    assert dropped(content) == {"duplicate": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("???", "!!!"),
+        ("---", "- -"),
+        ("🍎", "🍐"),
+        ("What is C?", "What is C#?"),
+        ("6*2?", "6/2?"),
+        ("What is -2 squared?", "What is 2 squared?"),
+        ("What is x?", "What is y?"),
+        ("की?", "का?"),
+    ],
+)
+def test_fronts_that_differ_are_both_kept(first: str, second: str) -> None:
+    cards = [{"front": first, "back": "one"}, {"front": second, "back": "two"}]
+    assert kept(json.dumps(cards)) == cards
+
+
+def test_the_front_of_a_dropped_card_may_return() -> None:
+    content = json.dumps([{"front": "Q?", "back": ""}, {"front": "Q?", "back": "A"}])
+    assert kept(content) == [{"front": "Q?", "back": "A"}]
+
+
+def test_the_first_cards_are_kept_and_the_surplus_is_counted() -> None:
+    cards = [{"front": f"Question {n}?", "back": f"Reply {n}"} for n in range(18)]
+    assert kept(json.dumps(cards)) == cards[:15]
+    assert dropped(json.dumps(cards)) == {"surplus": 3}
+    assert kept(json.dumps(cards), Bounds(proposals=2)) == cards[:2]
+
+
+def test_the_bounds_count_code_points_and_hold_exactly() -> None:
+    cards = [{"front": "🎉" * 200, "back": "ż" * 500}]
+    assert kept(json.dumps(cards)) == cards
+    assert kept(json.dumps(cards), Bounds(front=199)) == []
+    assert kept(json.dumps(cards), Bounds(back=499)) == []
+
+
+def test_sides_are_trimmed_and_line_breaks_made_one_character() -> None:
+    assert parse(card(" \n Q?\t", "one\r\ntwo \r\n")).proposals == [Proposal("Q?", "one\ntwo")]
+
+
+def test_drops_are_counted_each_under_its_own_reason() -> None:
+    cards = [POLAND, POLAND, {"front": "Q?"}, {"front": " ", "back": "A"}, {"front": "x", "back": "X"}, WATER]
+    assert dropped(json.dumps(cards)[:-3]) == {
+        "duplicate": 1,
+        "not_text": 1,
+        "empty": 1,
+        "front_is_back": 1,
+        "incomplete": 1,
+    }
