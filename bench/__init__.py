@@ -2,7 +2,8 @@
 
 provider.py      stands in for OpenRouter: one fixed answer after a fixed delay
 load.py          sends the requests, closed loop and open loop, and measures them
-loop.py          the event loop that both run on
+payload.py       the access tokens and source texts that it sends
+loop.py          the event loop that it and the provider run on
 passthrough.py   what Recto is compared with: Flask and requests, nothing else
 targets.py       starts and stops everything that takes part
 processes.py     CPU and memory of the processes that take part

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
 
-from bench import load, report
+from bench import load, payload, report
 from bench.processes import cpu_s, memory
 from bench.provider import CARDS
 from bench.targets import (
@@ -109,8 +109,8 @@ def _check(target: Target) -> None:
     """A fast wrong answer is no answer."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{target.port}/generations",
-        data=next(load.bodies()),
-        headers={"Content-Type": "application/json", "Authorization": f"Bearer {load.tokens(JWT_SECRET)[0]}"},
+        data=next(payload.bodies()),
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {payload.tokens(JWT_SECRET)[0]}"},
     )
     with urllib.request.urlopen(request, timeout=30) as response:
         answer = json.load(response)

@@ -22,33 +22,23 @@ import itertools
 import json
 import math
 import operator
-import random
 import re
 import resource
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-
-import jwt
+from dataclasses import dataclass, field
 
 from bench.loop import Protocol, run
+from bench.payload import bodies, tokens
 
-USERS = 200
-SOURCE_TEXT_CHARACTERS = 4000
 DRAIN_S = 30.0
 """How long to wait for the last answers; what is missing then counts as the error ``no answer``."""
 
 _IDLE_S = 1.0
-"""A connection that was idle for longer is not used again: gunicorn closes it after 2 s, perhaps at that moment."""
+"""A connection that was idle for longer is not used again: a server closes it some time, perhaps at that moment."""
 
-_SERIAL_DIGITS = 12
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_WORDS = (
-    "the cell takes in glucose and gives off water, heat and carbon dioxide; its membrane decides what may pass, and "
-    "“why” was a question for Robert Hooke, who saw cork under his lens in 1665 and named the rooms that he found. "
-)
 
 
 @dataclass
@@ -69,26 +59,6 @@ class Result:
         """The nearest-rank percentile; NaN without any answer."""
         ranked = sorted(self.latencies_ms)
         return ranked[math.ceil(len(ranked) * percent / 100) - 1] if ranked else math.nan
-
-
-def tokens(secret: str) -> list[str]:
-    """Access tokens of ``USERS`` users, the same ones each time, valid for a day."""
-    seeded = random.Random(1)
-    now = int(time.time())
-    claims = {"aud": "authenticated", "role": "authenticated", "iat": now, "exp": now + 86_400}
-    return [
-        jwt.encode(claims | {"sub": str(uuid.UUID(int=seeded.getrandbits(128), version=4))}, secret, "HS256")
-        for _ in range(USERS)
-    ]
-
-
-def bodies() -> Iterator[bytes]:
-    """JSON bodies of one length without end, each with a source text that was not there before."""
-    text = (_WORDS * (SOURCE_TEXT_CHARACTERS // len(_WORDS) + 1))[: SOURCE_TEXT_CHARACTERS - _SERIAL_DIGITS]
-    rest = text.encode() + b'"}'
-    # The serial starts at the clock, so that no two runs share a text.
-    for serial in itertools.count(time.time_ns() // 1000 % 10**_SERIAL_DIGITS):
-        yield b'{"source_text": "%012d%b' % (serial, rest)
 
 
 def _requests(port: int, secret: str) -> Iterator[bytes]:
@@ -277,7 +247,7 @@ def main() -> None:
         result = run(closed(args.port, args.secret, args.clients, args.seconds))
     else:
         result = run(open_loop(args.port, args.secret, args.in_flight, args.delay, args.seconds))
-    print(json.dumps(asdict(result)))
+    print(json.dumps(vars(result)))
 
 
 if __name__ == "__main__":

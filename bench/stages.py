@@ -30,7 +30,7 @@ import recto.api.limits
 import recto.db.generations
 import recto.text.prompt
 import recto.text.proposals
-from bench.load import bodies, tokens
+from bench.payload import bodies, tokens
 from recto.api.contract import CreateGeneration
 from recto.providers.openrouter import OpenRouter
 from recto.text.source import SourceText

@@ -147,10 +147,14 @@ def test_an_invalid_request_is_refused_in_openrouters_form(sandbox, body):
     assert answer["error"]["metadata"]["error_type"] == "invalid_request"
 
 
-def test_a_body_of_unknown_length_is_refused(sandbox):
+@pytest.mark.parametrize("header", [("Content-Length", "9000000000"), ("Transfer-Encoding", "chunked")])
+def test_a_body_of_unknown_or_excessive_length_is_refused_unread(sandbox, header):
     connection = connect(sandbox)
-    connection.request("POST", "/api/v1/chat/completions", iter([b"{}"]), KEY, encode_chunked=True)
-    assert connection.getresponse().status == 413
+    connection.putrequest("POST", "/api/v1/chat/completions")
+    connection.putheader(*header)
+    connection.endheaders()
+    with connection.getresponse() as response:
+        assert response.status == 413
     connection.close()
 
 
@@ -358,8 +362,8 @@ def test_white_space_before_a_good_answer_is_part_of_the_body(sandbox):
 def test_endless_gives_more_than_any_bound(sandbox):
     connection = connect(sandbox)
     send(connection, request("sandbox/endless"))
-    response = connection.getresponse()
-    assert len(response.read(3 * OVERSIZE_BYTES)) == 3 * OVERSIZE_BYTES
+    with connection.getresponse() as response:
+        assert len(response.read(3 * OVERSIZE_BYTES)) == 3 * OVERSIZE_BYTES
     connection.close()
 
 
@@ -387,8 +391,8 @@ def test_reset_is_a_reset_and_not_an_end(sandbox):
 def test_reset_mid_body_breaks_off_a_promised_body(sandbox):
     connection = connect(sandbox)
     send(connection, request("sandbox/reset-mid-body"))
-    with pytest.raises(ConnectionResetError):
-        connection.getresponse().read()
+    with connection.getresponse() as response, pytest.raises(ConnectionResetError):
+        response.read()
     connection.close()
 
 

@@ -1,6 +1,7 @@
 """What a model wrote → clean flashcard proposals."""
 
 import json
+import re
 
 import pytest
 
@@ -55,7 +56,7 @@ def bare(cards: list[dict[str, str]] = CARDS) -> str:
         pytest.param(json.dumps([{"Q": c["front"], "A": c["back"]} for c in CARDS]), id="Q, A"),
         pytest.param(json.dumps([{"id": 1, **c, "tags": ["x"]} for c in CARDS]), id="more keys"),
         pytest.param(bare().replace("}", ",}").replace("]", ",]"), id="trailing commas"),
-        pytest.param(bare().replace('": "', "”: “").replace('", "', "”, “").replace('"', "“"), id="smart quotes"),
+        pytest.param(re.sub('"([^"]*)"', r"“\1”", bare()), id="smart quotes"),
         pytest.param(bare().replace('"', "'"), id="single quotes"),
         pytest.param("```json\n" + str({"flashcards": CARDS}) + "\n```\nDone.", id="a Python literal, fenced"),
         pytest.param(bare().replace('"front"', "front").replace('"back"', "back"), id="keys without quotes"),
@@ -89,6 +90,16 @@ def test_unescaped_quotes_inside_a_side_are_read() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "back",
+    ['{"a": "b", "c": 1}', 'say "a", "b": c', 'half one", half two', 'x # y" "z'],
+)
+def test_a_side_that_repair_would_end_too_early_is_dropped(back: str) -> None:
+    content = f'[{{"front": "What does it say?", "back": "{back}"}}]'
+    assert kept(content) == []
+    assert parse(content).drops["incomplete"] == 1
+
+
 def test_an_escaped_apostrophe_is_an_apostrophe() -> None:
     assert kept(r'[{"front": "Why not?", "back": "They don\'t fly."}]') == [
         {"front": "Why not?", "back": "They don't fly."}
@@ -96,7 +107,7 @@ def test_an_escaped_apostrophe_is_an_apostrophe() -> None:
 
 
 def test_one_broken_card_does_not_touch_the_others() -> None:
-    broken = '{"front": "Broken?", "back": "he said "no", then left"}'
+    broken = '{"front": "Broken?", "back": "half one", half two"}'
     content = f"[{json.dumps(POLAND)}, {broken}, {json.dumps(WATER)}]"
     assert kept(content) == [POLAND, WATER]
     assert dropped(content) == {"incomplete": 1}
@@ -114,32 +125,30 @@ def test_where_there_are_no_cards_none_are_counted_as_kept(content: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("tail", "drops"),
+    ("tail", "incomplete"),
     [
-        ('{"front": "C?", "back": "half an ans', {"incomplete": 1}),
-        ('{"front": "C?", "back": "half an ans\n```', {"incomplete": 1}),
-        ('{"front": "C?", "back": ', {"incomplete": 1}),
-        ('{"front": "C?", "ba', {"incomplete": 1}),
-        ('{"front": "C', {"incomplete": 1}),
-        ("{", {"incomplete": 1}),
-        ("", {}),
-        ('{"front": "C?", "back": "he said "', {"incomplete": 1}),
-        ('{"front": "C?", "back": "$\\\\frac{a}{b}', {"incomplete": 1}),
-        ('{"front": "C?", "back": "$\\frac{f\'}{g\'}', {"incomplete": 1}),
-        ('{"front": "C?", "back": "{"a": "b"}', {"incomplete": 1}),
-        ("{'front': 'C?', 'back': 'half", {"incomplete": 1}),
-        ("{'front': 'C?', 'back': '\\\\frac{f'}", {"incomplete": 1}),
-        ("{“front”: “C?”, “back”: “half”", {"incomplete": 1}),
-        ('{"front": "C?", "back": "D",', {"incomplete": 1}),
+        ('{"front": "C?", "back": "half an ans', 1),
+        ('{"front": "C?", "back": "half an ans\n```', 1),
+        ('{"front": "C?", "back": ', 1),
+        ('{"front": "C?", "ba', 1),
+        ('{"front": "C', 1),
+        ("{", 1),
+        ("", 0),
+        ('{"front": "C?", "back": "he said "', 1),
+        ('{"front": "C?", "back": "$\\\\frac{a}{b}', 1),
+        ('{"front": "C?", "back": "$\\frac{f\'}{g\'}', 1),
+        ('{"front": "C?", "back": "{"a": "b"}', 1),
+        ("{'front': 'C?', 'back': 'half", 1),
+        ("{'front': 'C?', 'back': '\\\\frac{f'}", 1),
+        ("{“front”: “C?”, “back”: “half”", 1),
+        ('{"front": "C?", "back": "D",', 1),
     ],
 )
 @pytest.mark.parametrize("wrapper", ['{"flashcards": [', "[", "```json\n[", 'Cards: {"cards":['])
-def test_a_half_card_at_the_end_is_dropped_and_the_whole_ones_stay(
-    wrapper: str, tail: str, drops: dict[str, int]
-) -> None:
+def test_a_half_card_at_the_end_is_dropped_and_the_whole_ones_stay(wrapper: str, tail: str, incomplete: int) -> None:
     content = f"{wrapper}{json.dumps(POLAND)}, {json.dumps(WATER)}, {tail}"
     assert kept(content) == [POLAND, WATER]
-    assert dropped(content) == drops
+    assert parse(content).drops["incomplete"] == incomplete
 
 
 def test_a_half_first_card_leaves_nothing() -> None:

@@ -39,7 +39,7 @@ function measure() {
 }
 
 function setSource(text) {
-  work.source = at("source").value = text;
+  at("source").value = text;
   work.source = at("source").value; // line breaks as the browser keeps them
   measure();
   save();

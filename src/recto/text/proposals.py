@@ -129,10 +129,13 @@ def _read(content: str) -> tuple[list[object], int]:
 
 
 def _read_cut(text: str) -> tuple[list[object], int]:
+    # Partial mode passes over most errors and returns what stood before them. Only an answer without one was cut off.
     try:
-        entries = list(_entries(jiter.from_json(text.encode(), partial_mode=True)))
-    except ValueError:
-        return _read_broken(text)
+        jiter.from_json(text.encode())
+    except ValueError as error:
+        if not str(error).startswith("EOF"):
+            return _read_broken(text)
+    entries = list(_entries(jiter.from_json(text.encode(), partial_mode=True)))
     # A quote at the very end need not close the side: models forget to escape the quotes inside one.
     if entries and (None in _sides(entries[-1]) or text.rstrip(", \t\r\n").endswith('"')):
         return entries[:-1], 1
@@ -188,10 +191,13 @@ def _repair(text: str) -> dict[str, object] | None:
         value = json_repair.loads(card)
     except (ValueError, RecursionError):
         return None
-    # Quotes that nobody escaped can make it take an answer's second half for a key, or lose it.
-    if not isinstance(value, dict) or not all(map(str.isidentifier, value)):
+    if not isinstance(value, dict):
         return None
-    return value if _letters(dumps(value, ensure_ascii=False)) >= _letters(card) else None
+    # Where nobody escaped the quotes in a side, json_repair can end it too early: it then holds one of a pair of
+    # quotes, the rest of it has become a key, or is lost.
+    unpaired = any(str(side).count('"') % 2 for side in value.values())
+    lost = _letters(dumps(value, ensure_ascii=False)) < _letters(card)
+    return None if unpaired or lost or not all(map(str.isidentifier, value)) else value
 
 
 _JSON_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")

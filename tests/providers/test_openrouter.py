@@ -1,0 +1,277 @@
+"""The client against every form of answer: `responses` for what is in a body, the sandbox for what is on the wire."""
+
+from decimal import Decimal
+
+import pytest
+import responses
+from responses import matchers
+
+from recto import errors
+from recto.providers import deadline, openrouter
+from recto.providers.openrouter import MAX_RESPONSE_BYTES, OpenRouter
+
+BASE_URL = "https://openrouter.test/api/v1"
+URL = f"{BASE_URL}/chat/completions"
+KEY = "sk-or-v1-a-key-that-must-never-be-seen"
+SYSTEM = "You write flashcards and follow the rules of this system prompt."
+USER = "<source_text>\nThe mitochondrion is the powerhouse of the cell.\n</source_text>"
+SCHEMA = {"type": "object"}
+
+
+def client(base_url=BASE_URL, **changes):
+    settings = {"base_url": base_url, "api_key": KEY, "timeout_ms": 2000, "max_tokens": 500} | changes
+    return OpenRouter(deadline.session(), **settings)
+
+
+def ask(provider=None, model="a/model"):
+    provider = provider or client()
+    return provider.complete(model=model, system=SYSTEM, user=USER, schema_name="flashcards", schema=SCHEMA)
+
+
+def answer(content='{"flashcards": []}', finish_reason="stop", **changes):
+    choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": content}}
+    usage = {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46, "cost": 0.00051}
+    return {"id": "gen-1", "model": "the/one-that-answered", "choices": [choice], "usage": usage} | changes
+
+
+@pytest.fixture
+def upstream(monkeypatch):
+    """A provider whose answers a test queues, and retries that do not pause."""
+    monkeypatch.setattr(openrouter, "sleep", lambda seconds: None)
+    with responses.RequestsMock(registry=responses.registries.OrderedRegistry) as mock:
+        yield mock
+
+
+def test_a_completion_is_read_whole(upstream):
+    upstream.post(URL, json=answer("text"))
+    completion = ask()
+    assert completion.content == "text"
+    assert completion.model == "the/one-that-answered"
+    assert (completion.tokens_input, completion.tokens_output) == (12, 34)
+    assert completion.cost_usd == Decimal("0.00051")
+
+
+def test_the_request_is_the_documented_one(upstream):
+    body = {
+        "model": "a/model",
+        "models": ["a/model", "b/model"],
+        "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": USER}],
+        "max_tokens": 500,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "flashcards", "strict": True, "schema": SCHEMA},
+        },
+    }
+    upstream.post(
+        URL,
+        json=answer(),
+        match=[
+            matchers.json_params_matcher(body),
+            matchers.header_matcher({"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}),
+        ],
+    )
+    ask(client(fallback_models=("b/model",)))
+
+
+def test_content_may_be_a_list_of_parts(upstream):
+    upstream.post(URL, json=answer([{"type": "text", "text": "a"}, {"type": "image"}, None, {"text": "b"}]))
+    assert ask().content == "ab"
+
+
+@pytest.mark.parametrize("padding", [b" \n\n  ", b": OPENROUTER PROCESSING\n\n: OPENROUTER PROCESSING\n\n"])
+def test_keep_alive_padding_before_the_answer_is_skipped(upstream, padding):
+    upstream.post(URL, body=padding + b'{"choices": [{"message": {"content": "text"}}]}')
+    assert ask().content == "text"
+
+
+@pytest.mark.parametrize(
+    "usage", [None, [], {"prompt_tokens": "many", "completion_tokens": -1, "cost": "free"}, {"cost": True}]
+)
+def test_odd_usage_is_no_usage(upstream, usage):
+    upstream.post(URL, json=answer(usage=usage))
+    completion = ask()
+    assert (completion.tokens_input, completion.tokens_output, completion.cost_usd) == (None, None, None)
+
+
+@pytest.mark.parametrize("model", [None, "", 7, "m" * 201, "a\x00b"])
+def test_an_odd_model_name_is_the_one_asked_for(upstream, model):
+    upstream.post(URL, json=answer(model=model))
+    assert ask().model == "a/model"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"   \n ",
+        b": OPENROUTER PROCESSING\n",
+        b"<html>",
+        b"[]",
+        b"{",
+        b"{}",
+        b'{"choices": []}',
+        b'{"choices": null}',
+        b'{"choices": [7]}',
+        b'{"choices": [{"message": {"content": null}, "finish_reason": "stop"}]}',
+        b'{"choices": [{"message": {"content": "  "}}]}',
+        b'{"choices": [{"message": 7}]}',
+        b'{"choices": [{"message": {"content": null, "refusal": "No."}}]}',
+        b'{"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]}',
+        b"\xff\xfe",
+    ],
+)
+def test_an_answer_without_a_text_is_an_invalid_response_and_asked_for_once(upstream, body):
+    upstream.post(URL, body=body)
+    with pytest.raises(errors.UpstreamInvalidResponse):
+        ask()
+
+
+@pytest.mark.parametrize(
+    ("body", "log_code"),
+    [
+        ({"choices": None, "error": {"message": "Provider returned error", "code": 429}}, "upstream_rate_limited"),
+        ({"error": {"message": "no", "code": "402"}}, "upstream_http_error_402"),
+        ({"error": {"message": "no", "http_status": 403, "error_type": "x"}}, "upstream_http_error_403"),
+        ({"error": {"metadata": {"error_type": "payment_required"}}}, "upstream_http_error_402"),
+        ({"error": "text"}, "upstream_http_error_502"),
+        (answer("partial", "error", error=None), "upstream_http_error_502"),
+        ({"choices": [{"error": {"code": 400}, "message": {"content": "x"}}]}, "upstream_http_error_400"),
+    ],
+)
+def test_an_error_inside_a_200_is_that_error(upstream, body, log_code):
+    for _ in range(2 if log_code in ("upstream_http_error_502", "upstream_rate_limited") else 1):
+        upstream.post(URL, json=body)
+    with pytest.raises(errors.UpstreamError) as caught:
+        ask()
+    assert caught.value.log_code == log_code
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 412, 413, 422, 302])
+def test_a_failure_that_would_come_again_is_not_retried(upstream, status):
+    upstream.post(URL, status=status, json={"error": {"code": status, "message": "no"}}, headers={"Location": "/"})
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask()
+    assert caught.value.log_code == f"upstream_http_error_{status}"
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 524, 529])
+def test_a_passing_failure_is_retried_once(upstream, status):
+    upstream.post(URL, status=status, body="<html>")
+    upstream.post(URL, json=answer("text"))
+    assert ask().content == "text"
+
+
+def test_a_second_failure_is_final(upstream):
+    upstream.post(URL, status=500)
+    upstream.post(URL, status=503)
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask()
+    assert caught.value.upstream_status == 503
+
+
+def test_a_rate_limit_is_retried_only_after_a_short_wait(upstream):
+    upstream.post(URL, status=429, headers={"Retry-After": "30"})
+    with pytest.raises(errors.UpstreamRateLimited) as caught:
+        ask()
+    assert caught.value.retry_after_s == 30
+    upstream.post(URL, status=429, headers={"Retry-After": "1"})
+    upstream.post(URL, json=answer("text"))
+    assert ask(client(timeout_ms=30_000)).content == "text"
+
+
+def test_a_retry_after_may_be_a_date(upstream):
+    upstream.post(URL, status=429, headers={"Retry-After": "Fri, 31 Dec 2100 23:59:59 GMT"})
+    with pytest.raises(errors.UpstreamRateLimited) as caught:
+        ask()
+    assert caught.value.retry_after_s > 3600
+
+
+def test_no_retry_begins_when_half_of_the_time_is_gone(upstream):
+    upstream.post(URL, status=500, headers={"Retry-After": "1.5"})
+    upstream.post(URL, status=503, headers={"Retry-After": "2"})
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask(client(timeout_ms=3000))
+    assert caught.value.upstream_status == 503
+
+
+def test_a_model_that_refuses_schemas_is_asked_in_simpler_ways_and_remembered(upstream):
+    def refuse(request):
+        asked.append(request.body)
+        return 400, {}, '{"error": {"message": "response_format json_schema is not supported", "code": 400}}'
+
+    def plain(request):
+        asked.append(request.body)
+        return 200, {}, '{"choices": [{"message": {"content": "text"}}]}'
+
+    asked = []
+    provider = client()
+    for callback in (refuse, refuse, plain, plain):
+        upstream.add_callback(responses.POST, URL, callback)
+    assert ask(provider).content == "text"
+    assert ask(provider).content == "text"
+    assert [b"json_schema" in body for body in asked] == [True, False, False, False]
+    assert [b"json_object" in body for body in asked] == [False, True, False, False]
+
+
+def test_a_model_that_refuses_even_a_plain_request_has_failed(upstream):
+    for _ in range(3):
+        upstream.post(URL, status=404, json={"error": {"message": "no endpoint supports structured outputs"}})
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask()
+    assert caught.value.log_code == "upstream_http_error_404"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"Incorrect API key provided: {KEY}",
+        "The prompt 'the mitochondrion is the POWERHOUSE of the cell' was flagged",
+        "You write flashcards and follow the rules",
+        "\\u0054he mitochondrion",
+    ],
+)
+def test_what_repeats_the_request_or_the_key_is_withheld(upstream, message):
+    metadata = {"provider_name": "SomeProvider", "flagged_input": USER, "raw": USER}
+    upstream.post(URL, status=403, json={"error": {"code": 403, "message": message, "metadata": metadata}})
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask()
+    assert caught.value.detail.startswith("HTTP 403: SomeProvider: (the rest is withheld")
+
+
+def test_an_operator_can_read_why(upstream):
+    error = {"code": 402, "message": "Insufficient\x00credits\n", "metadata": {"error_type": "payment_required"}}
+    upstream.post(URL, status=402, json={"error": error})
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask()
+    assert caught.value.detail == "HTTP 402: payment_required: Insufficient credits "
+
+
+def test_a_long_message_is_cut(upstream):
+    upstream.post(URL, status=402, json={"error": {"message": "x y " * 1000}})
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask()
+    assert len(caught.value.detail) == 1000
+
+
+@pytest.mark.parametrize("fault", ["timeout", "drip", "drip-headers", "keep-alive"])
+def test_a_provider_that_does_not_come_to_an_end_is_a_timeout(sandbox, fault):
+    with pytest.raises(errors.UpstreamTimeout):
+        ask(client(sandbox.base_url, timeout_ms=600), f"sandbox/{fault}")
+
+
+@pytest.mark.parametrize("fault", ["reset", "reset-mid-body", "close"])
+def test_a_broken_connection_is_a_connection_error(sandbox, fault):
+    with pytest.raises(errors.UpstreamConnectionError):
+        ask(client(sandbox.base_url), f"sandbox/{fault}")
+
+
+@pytest.mark.parametrize("fault", ["endless", "oversize"])
+def test_too_large_an_answer_is_not_read_whole(sandbox, fault):
+    with pytest.raises(errors.UpstreamInvalidResponse) as caught:
+        ask(client(sandbox.base_url), f"sandbox/{fault}")
+    assert caught.value.detail == f"the answer is larger than {MAX_RESPONSE_BYTES} bytes"
+
+
+def test_nobody_there_is_a_connection_error():
+    with pytest.raises(errors.UpstreamConnectionError):
+        ask(client("http://127.0.0.1:9"))
