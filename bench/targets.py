@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +147,7 @@ def _answers(url: str) -> None:
             raise
 
 
-def _wait(attempt, log: Path) -> None:
+def _wait(attempt: Callable[[], None], log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:

@@ -128,9 +128,13 @@ class Client:
         return self._send("GET", path, **kwargs)
 
     def _send(self, method: str, path: str, **kwargs):
-        headers = {"Authorization": f"Bearer {tokens.issue(SECRET, self.user_id)}"} | kwargs.pop("headers", {})
+        headers = {"Authorization": f"Bearer {self.token()}"} | kwargs.pop("headers", {})
         app = create_app(self.runtime)
         return app.test_client().open(path, method=method, headers=headers, **kwargs)
+
+    def token(self) -> str:
+        """A token of this user."""
+        return tokens.issue(SECRET, self.user_id)
 
     def rows(self, table: str) -> list[dict]:
         """What is in the table, seen by its owner."""
@@ -159,6 +163,17 @@ def client(open_client: Callable[..., Client]) -> Client:
     return open_client()
 
 
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens on; so is the next one, most of the time."""
+    return _free_port()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
 @dataclass(frozen=True)
 class Service:
     """The whole service as an operator runs it."""
@@ -178,8 +193,7 @@ class Service:
 
 @contextmanager
 def _gunicorn(settings: Settings, log: Path, **environment: str) -> Iterator[Service]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = _free_port()
     values = {
         name.upper(): value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
         for name, value in settings.model_dump().items()
@@ -216,7 +230,7 @@ def _wait_until_ready(service: Service) -> None:
 
 @pytest.fixture
 def start_service(settings: Settings, tmp_path: Path) -> Callable:
-    """Start gunicorn over the test's own database: `with start_service(RATE_LIMIT_PER_USER="2 per minute") as service`."""
+    """Start gunicorn over the test's own database: `with start_service(WEB_CONCURRENCY="2") as service`."""
 
     def start(**environment: str):
         return _gunicorn(settings, tmp_path / f"{uuid4().hex}.log", **environment)

@@ -4,6 +4,7 @@ import ctypes
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
 
     Raises ``DevelopmentError`` or ``EmbeddedPostgresError``.
     """
+    _require_free(port)
     with ExitStack() as started, _signals_raise():
         try:
             database_url = started.enter_context(embedded.running(settings.recto_data_dir))
@@ -58,7 +60,7 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
             _wait_until_ready(server, url)
             _greet(url, settings)
             server.wait()
-            raise DevelopmentError("The web server stopped; its last lines above say why.")
+            raise DevelopmentError("The web server stopped; its lines above say why.")
         except _Stopped:
             print("\nStopping …", file=sys.stderr, flush=True)  # noqa: T201  this is the command's output
 
@@ -81,6 +83,14 @@ def token(settings: DevelopmentSettings, user_id: UUID) -> str:
     """Sign a day's token for a user."""
     issuer = f"{settings.supabase_url}/auth/v1" if settings.supabase_url else None
     return tokens.issue(secret(settings), user_id, issuer=issuer)
+
+
+def _require_free(port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise DevelopmentError(f"Port {port} cannot be used ({reason}). Name another: recto dev --port …") from None
 
 
 @contextmanager
@@ -132,7 +142,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
                 return
         except (URLError, OSError):
             sleep(0.05)
-    raise DevelopmentError(f"The web server did not start on {url}. Is the port taken? Try another: recto dev --port …")
+    raise DevelopmentError("The web server did not start; its lines above say why.")
 
 
 def _greet(url: str, settings: DevelopmentSettings) -> None:

@@ -27,7 +27,7 @@ def test_four_simultaneous_starters_apply_each_file_once(empty_database):
 def test_an_edited_file_is_refused_before_anything_is_changed(database, folder):
     (folder / "0001_generations.sql").write_text("select 1")
     (folder / "0003_new.sql").write_text("create table new ()")
-    with pytest.raises(MigrationError, match="0001_generations.sql was edited"):
+    with pytest.raises(MigrationError, match=r"0001_generations\.sql was edited"):
         migrate(database, folder)
     with psycopg.connect(database) as conn:
         assert pending(conn, folder) == ["0003_new.sql"]

@@ -151,6 +151,27 @@ def test_a_half_card_at_the_end_is_dropped_and_the_whole_ones_stay(wrapper: str,
     assert parse(content).drops["incomplete"] == incomplete
 
 
+@pytest.mark.parametrize(
+    "half",
+    [
+        '{"front": "C?", "back": "half an ans',
+        '{"front": "C?", "back": "half}',
+        '{"front": "C?", "back": "{half}',
+        '{"front": "C?", "back": "a brace }',
+        '{"front": "C?", "back": "a prime \'}',
+        '{"front": "C?", "back": "ratio: 5}',
+        '{"front": "C?", "back": "\\"half\\"}',
+        '{"front": "C?", "back": "half"]}',
+        "{'front': 'C?', 'back': \"it's }",
+        "{“front”: “C?”, “back”: “half '}",
+    ],
+)
+def test_repair_never_makes_a_half_card_whole(half: str) -> None:
+    content = '{"flashcards": [{"front": "A?", "back": "B",}, ' + half
+    assert kept(content) == [{"front": "A?", "back": "B"}]
+    assert dropped(content) == {"incomplete": 1}
+
+
 def test_a_half_first_card_leaves_nothing() -> None:
     content = '{"flashcards": [{"front": "What floats?", "back": "Ice, because it'
     assert kept(content) == []

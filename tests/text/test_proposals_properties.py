@@ -16,7 +16,7 @@ CARDS = [
         "back": "A ratio: $\\text{a} \\ne \\beta$\nand {x} too",
     },
     {"front": "水的化学式是什么? 🎉", "back": 'He said "H₂O", then {"a": "b"}, [{"c": 1}] and }]}'},
-    {"front": "من كتب ألف ليلة وليلة؟", "back": "```json\n{'q': 'x'}\n```\\"},
+    {"front": "من كتب ألف ليلة وليلة؟", "back": "```json\n{'q': 'x'}\n``` '} 🎉\\"},
     {"front": "What is f', the slope?", "back": "$\\frac{f'}{g'}$, it's so"},
 ]
 SINGLE_BACKSLASH = json.dumps({"flashcards": CARDS[:2]}, ensure_ascii=False).replace("\\\\", "\\")
@@ -136,3 +136,32 @@ def test_good_cards_come_back_verbatim_and_a_cut_keeps_a_prefix(
     assert [{"front": proposal.front, "back": proposal.back} for proposal in whole] == cards
     cut = parse(content[: data.draw(st.integers(0, len(content)))]).proposals
     assert cut == whole[: len(cut)]
+
+
+# Whatever stands in them, these texts say exactly where a side ends.
+SIDE = st.lists(
+    st.sampled_from(["it's", '"q"', "{x}", "$\\frac{a}{b}$", "'}", '"}', "}]}", "{", "- 5}", "a,", "水", "\n"])
+)
+
+
+@given(st.lists(st.tuples(SIDE, SIDE), min_size=2, max_size=3), st.data())
+def test_broken_json_that_is_cut_gives_whole_cards_or_none(
+    words: list[tuple[list[str], list[str]]], data: st.DataObject
+) -> None:
+    cards = [
+        {"front": " ".join([f"Q{n}?", *front]).strip(), "back": " ".join([f"R{n}", *back]).strip()}
+        for n, (front, back) in enumerate(words)
+    ]
+    sides = [(json.dumps(card["front"]), json.dumps(card["back"])) for card in cards]
+    content = data.draw(
+        st.sampled_from(
+            [
+                str({"flashcards": cards}),
+                "[" + ", ".join(f'{{"front": {front}, "back": {back},}}' for front, back in sides) + "]",
+                "[" + ", ".join(f"{{front: {front}, back: {back}}}" for front, back in sides) + "]",
+                "[" + " ".join(f'{{"front": {front}, "back": {back}}}' for front, back in sides) + "]",
+            ]
+        )
+    )
+    cut = content[: data.draw(st.integers(0, len(content)))]
+    assert all({"front": card.front, "back": card.back} in cards for card in parse(cut).proposals)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from psycopg import Connection
+from psycopg import Connection, OperationalError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
@@ -22,21 +22,31 @@ def open_pool(database_url: str, size: int) -> Pool:
     Must be called after a fork, never before one.
     """
     prepares = conninfo_to_dict(database_url).get("port") != TRANSACTION_POOLER_PORT
-    return ConnectionPool(
+
+    def check(conn: Connection) -> None:
+        """Meet a server that has hung up before a statement does, without a round trip.
+
+        Where one connection is dead, its neighbours are too; left to itself the pool would find out one by one, and
+        pause ever longer in between.
+        """
+        try:
+            conn.pgconn.consume_input()  # reads the server's farewell, if it said one
+            conn.pgconn.consume_input()  # and meets the end of the stream
+        except OperationalError:
+            pool.drain()
+            raise
+
+    pool: Pool = ConnectionPool(
         database_url,
         min_size=size,
         max_size=size,
         timeout=10,
         kwargs={"autocommit": True, "prepare_threshold": 5 if prepares else None, "connect_timeout": 5},
-        check=_discard_if_hung_up,
+        check=check,
         open=True,
         name="recto",
     )
-
-
-def _discard_if_hung_up(conn: Connection) -> None:
-    """Raise for a connection whose server has gone, by one look at the socket and without a round trip."""
-    conn.pgconn.consume_input()
+    return pool
 
 
 def claims(user_id: UUID) -> str:

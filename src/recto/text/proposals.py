@@ -12,7 +12,8 @@ Reading goes from exact to lenient, and each step sees only what the one before 
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from json import JSONDecoder, dumps
 from unicodedata import category, normalize
 
@@ -41,8 +42,8 @@ class Bounds:
 class ParsedProposals:
     """The kept cards in the model's order, and how many were dropped for each reason."""
 
-    proposals: list[Proposal] = field(default_factory=list)
-    drops: Counter[str] = field(default_factory=Counter)
+    proposals: list[Proposal]
+    drops: Counter[str]
 
 
 DEFAULT_BOUNDS = Bounds()
@@ -67,9 +68,7 @@ def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS) -> ParsedProposals:
     ``\r\n`` becomes ``\n``; otherwise they are returned as written.
     """
     entries, incomplete = _read(content)
-    parsed = ParsedProposals()
-    if incomplete:
-        parsed.drops["incomplete"] = incomplete
+    parsed = ParsedProposals([], Counter(["incomplete"] * incomplete))
     fronts: set[str] = set()
     for entry in entries:
         front, back = _sides(entry)
@@ -103,19 +102,15 @@ def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS) -> ParsedProposals:
     return parsed
 
 
-# Reading: from exact to lenient.
-
 _JSON = JSONDecoder(strict=False)  # lets raw line breaks stand in strings; other control characters are judged above
 _JSON_START = re.compile(r'\{\s*"|\[\s*\{')
 
 
 def _read(content: str) -> tuple[list[object], int]:
     """The entries that should be cards, and how many cards were not whole."""
-    text = _escape_latex(content) if "\\" in content else content
-    try:
+    text = _BACKSLASH.sub(_escape_latex, content) if "\\" in content else content
+    with suppress(ValueError):
         return list(_entries(jiter.from_json(text.encode()))), 0
-    except ValueError:
-        pass
     entries: list[object] = []
     position = 0
     while start := _JSON_START.search(text, position):
@@ -146,11 +141,8 @@ def _read_cut(text: str) -> tuple[list[object], int]:
 _CARD_START = re.compile(
     r"""\{\s*(?:["'“”„]\w{1,30}["'“”]|(?:front|back|question|answer|q|a))\s*:(?!\s*[\[{])""", re.IGNORECASE
 )
-_CARD_END = re.compile(r"""(?:(?<!\\)["'“”’\]]|:\s*(?:[\d.]+|true|false|null))\s*(,?)\s*\}\Z""")
 
-# json_repair's time grows faster than its input. These are more than twice what the default bounds need.
-_MAX_BROKEN = 32_000
-_MAX_BROKEN_CARD = 2_000
+_MAX_BROKEN, _MAX_BROKEN_CARD = 32_000, 2_000  # twice what the bounds need: json_repair's time outgrows its input
 
 
 def _read_broken(text: str) -> tuple[list[object], int]:
@@ -173,41 +165,46 @@ def _read_broken(text: str) -> tuple[list[object], int]:
     return entries, incomplete
 
 
-def _repair(text: str) -> dict[str, object] | None:
-    r"""The card that begins a text, mended; None unless it ends there and all of it survives.
+# A mended card ends with the brace that balances its first one, behind a whole value. In a card that was cut inside a
+# side, the first brace is still open, whatever \frac{a}{b} or {"a": "b"} that side holds, or the side's quote is.
+# Where quotes in a side were not escaped, json_repair may end it too early: it then holds one of a pair of quotes, the
+# rest of it has become a key, or is lost.
+_OPENING_QUOTE = re.compile(r""":\s*(["'“])""")
 
-    It ends with the brace that balances its first one and stands behind a whole value. In a card that was cut inside
-    a side, the first brace is still open, whatever ``\frac{a}{b}`` or ``{"a": "b"}`` that side holds.
-    """
+
+def _repair(text: str) -> dict[str, object] | None:
+    """The card that begins a text, mended; None unless it ends there and all of it survives."""
     card = text[:_MAX_BROKEN_CARD]
     card = card[: card.rfind("}") + 1]
     while card.count("}") > card.count("{"):
         card = card[: card.rfind("}", 0, -1) + 1]
-    end = _CARD_END.search(card)
-    if not end or card.count("{") > card.count("}"):
+    body = card[:-1].rstrip().removesuffix(",").rstrip()
+    opened = _OPENING_QUOTE.findall(body)
+    if card.count("{") > card.count("}") or not opened:
         return None
-    card = card[: end.start(1)] + card[end.end(1) :]
     try:
-        value = json_repair.loads(card)
-    except (ValueError, RecursionError):
+        value = json_repair.loads(body + "}")
+    except Exception:  # noqa: BLE001 - it guesses at hostile text; whatever goes wrong there, this card is lost
         return None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not all(map(str.isidentifier, value)):
         return None
-    # Where nobody escaped the quotes in a side, json_repair can end it too early: it then holds one of a pair of
-    # quotes, the rest of it has become a key, or is lost.
+    last = [None, *value.values()][-1]
+    quoted = body[-1] == opened[-1].replace("“", "”") and body[-2] != "\\"
+    still_open = isinstance(last, str) and not (quoted and _quotes_at_end(body) > _quotes_at_end(last))
     unpaired = any(str(side).count('"') % 2 for side in value.values())
-    lost = _letters(dumps(value, ensure_ascii=False)) < _letters(card)
-    return None if unpaired or lost or not all(map(str.isidentifier, value)) else value
+    lost = _size(dumps(value, ensure_ascii=False)) <= _size(body)
+    return None if still_open or unpaired or lost else value
 
 
-_JSON_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
+def _quotes_at_end(text: str) -> int:
+    return len(text) - len(text.rstrip("\"'“”’"))
 
 
-def _letters(json: str) -> int:
-    return sum(map(str.isalnum, _JSON_ESCAPE.sub("", json)))
+def _size(json: str) -> int:
+    return len(re.sub(r"""\\(?:u[0-9a-fA-F]{4}|.)|[\s"'“”’]""", "", json))
 
 
-_SIDES = (("front", "question", "q"), ("back", "answer", "a"))
+_NAMES = (("front", "question", "q"), ("back", "answer", "a"))
 
 
 def _sides(entry: object) -> tuple[object, object]:
@@ -216,68 +213,54 @@ def _sides(entry: object) -> tuple[object, object]:
         return None, None
     if "front" in entry and "back" in entry:
         return entry["front"], entry["back"]
-    fields = {key.strip().lower(): value for key, value in entry.items()}
-    front, back = (next((fields[name] for name in names if name in fields), None) for names in _SIDES)
+    named = {key.strip().lower(): side for key, side in entry.items()}
+    front, back = (next((named[name] for name in names if name in named), None) for names in _NAMES)
     return front, back
 
 
 def _entries(value: object, depth: int = 5) -> Iterator[object]:
     """What stands where cards should stand, whatever it is wrapped in."""
-    if not depth or not isinstance(value, dict | list):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _entries(item, depth - 1)
+    if isinstance(value, dict) and not any(isinstance(side, str) for side in _sides(value)):
+        value = [child for child in value.values() if isinstance(child, dict | list)] or value
+    if depth and isinstance(value, list):
+        for child in value:
+            yield from _entries(child, depth - 1)
     else:
-        wrapped = [child for child in value.values() if isinstance(child, dict | list)]
-        if not wrapped or any(isinstance(side, str) for side in _sides(value)):
-            yield value
-        else:
-            for child in wrapped:
-                yield from _entries(child, depth - 1)
+        yield value
 
 
 # LaTeX that a model wrote with a single backslash inside JSON.
 #
 # \b, \f and \r before a letter, \u without four hexadecimal digits, and whatever JSON knows no escape for can only be
-# LaTeX. \n and \t are, if the letters up to the next other one spell a command: \nabla, \times. Commands that are
-# also a line break or a tab and a word of some language (Polish "u", Italian "e", English "an") must stand in
-# $…$ or \(…\), or be followed by what no word is followed by: a digit, an operator, a brace, the string's end.
+# LaTeX. \n and \t are, if the letters from there spell a whole command: \nabla, \times. Commands that are also a line
+# break or a tab before a word (Polish "u", Italian "e", English "an") must stand in $…$ or \(…\), or before a digit, an
+# operator, a brace or the string's end.
 _COMMANDS = (
-    "n(?:abla|atural|cong|earrow|eq|ewline|exists|geq|gtr|leftarrow|Leftarrow|leq|less|mid|olimits|onumber|ot|otin"
-    "|parallel|prec|rightarrow|Rightarrow|Leftrightarrow|sim|subset|subseteq|supseteq|succ|warrow|Vdash)"
-    "|t(?:ag|anh|binom|ext|extbf|extcolor|extdegree|extit|extnormal|extrm|extsc|extsf|extstyle|extsubscript"
-    "|extsuperscript|exttt|extup|frac|herefore|heta|hickspace|hinspace|ilde|imes|riangle|rianglele(?:ft|q)"
-    "|rianglerighte?q?|woheadrightarrow)"
+    "n(?:abla|atural|cong|earrow|eq|ewline|exists|geq|gtr|leq|less|[Ll]eft(?:right)?arrow|[Rr]ightarrow|mid|olimits"
+    "|onumber|otin|ot|parallel|prec|sim|su[bp]seteq|su[bp]set|succ|warrow)"
+    "|t(?:ag|anh|binom|ext(?:bf|color|degree|it|normal|rm|sc|sf|style|subscript|superscript|tt|up)?|frac|herefore|heta"
+    "|hickspace|hinspace|ilde|imes|riangle(?:left|right)?(?:eq|q)?|woheadrightarrow)"
 )
 _COMMANDS_OR_WORDS = "n(?:e|eg|i|u)|t(?:an|au|o|op|t)"
 _BACKSLASH = re.compile(
     rf"""\\(?:
-        (?P<latex>(?:{_COMMANDS})(?![A-Za-z]))
-        |(?P<latex_or_word>(?:{_COMMANDS_OR_WORDS})(?![A-Za-z]))(?P<maths>(?=\s*[\d\\_^{{(=+\-*/<>|$"]))?
-        |(?P<json>[\\"'/nt]|[bfr](?![A-Za-z])|u[0-9a-fA-F]{{4}})
+        (?:{_COMMANDS})(?![A-Za-z])
+        |(?:{_COMMANDS_OR_WORDS})(?=\s*[\d\\_^{{(=+\-*/<>|$"])
+        |(?P<word>(?:{_COMMANDS_OR_WORDS})(?![A-Za-z]))
+        |(?P<json>[\\"'/nt]|[bfr](?![A-Za-z])|u(?:[0-9a-fA-F]{{4}}|[0-9a-fA-F]{{0,3}}\Z)|\Z)
     )?""",
     re.VERBOSE,
 )
 
 
-def _escape_latex(json: str) -> str:
-    return _BACKSLASH.sub(_escape_backslash, json)
-
-
-def _escape_backslash(found: re.Match[str]) -> str:
-    written = found[0]
-    if found["json"]:
-        return written
-    if found["latex_or_word"] and found["maths"] is None:
+def _escape_latex(found: re.Match[str]) -> str:
+    latex = found["json"] is None
+    if found["word"]:
         before = found.string[max(0, found.start() - DEFAULT_BOUNDS.back) : found.start()]
         before = before[before.rfind('"') + 1 :]
-        if before.count("$") % 2 == 0 and before.count(r"\(") == before.count(r"\)"):
-            return written
-    return "\\" + written
+        latex = before.count("$") % 2 == 1 or before.count(r"\(") > before.count(r"\)")
+    return "\\" + found[0] if latex else found[0]
 
-
-# Judging.
 
 _VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -300,17 +283,17 @@ _OR = re.compile(
     " (?:or|oder|ou|o|oppure|lub|albo|czy|nebo|vagy|veya|eller|sau|или|або|أم|أو|या) "
     "|或|还是|還是|または|それとも|아니면|또는"
 )
-_WITHOUT_WORD_GAPS = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
+_CHINESE_OR_JAPANESE = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 
 
 def _leaks(question: str, answer: str) -> bool:
     """Whether the question holds the whole answer, both comparable, and does not offer it as one of several.
 
     Exact leaks alone are worth a rejection: 71 % of them were bad questions by human judgement (QGEval, arXiv
-    2406.05707). Answers below three characters, or two where words have no gaps, stand in questions by chance.
+    2406.05707). Answers below three characters, or two where no gaps part the words, stand in questions by chance.
     """
     if answer not in question or _OR.search(question):
         return False
-    if _WITHOUT_WORD_GAPS.search(answer):
+    if _CHINESE_OR_JAPANESE.search(answer):
         return len(answer) >= 2
     return len(answer) >= 3 and f" {answer} " in f" {question} "

@@ -1,0 +1,205 @@
+"""The command line, as a program of its own."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import jwt
+import pytest
+import requests
+
+RECTO = str(Path(sys.executable).with_name("recto"))
+TEXT = "The recto is the front of a leaf. The verso is its back. Gutenberg printed his Bible in 1455. " * 12
+
+
+def run(*arguments, text=None, environment=None):
+    return subprocess.run(
+        [RECTO, *arguments],
+        input=text.encode() if isinstance(text, str) else text,
+        capture_output=True,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | (environment or {}),
+        check=False,
+    )
+
+
+def test_a_migration_is_reported_and_done_once(empty_database):
+    first = run("migrate", environment={"DATABASE_URL": empty_database})
+    assert b"applied 0001_generations.sql" in first.stdout
+    assert b"up to date" in run("migrate", environment={"DATABASE_URL": empty_database}).stdout
+
+
+def test_what_is_missing_is_said_in_a_line():
+    done = run("migrate")
+    assert done.returncode == 1
+    assert done.stderr == b"recto: DATABASE_URL: must be set\n"
+    done = run("generate", "-", text=TEXT)
+    assert done.returncode == 1
+    assert done.stderr == b"recto: OPENROUTER_API_KEY: must be set\n"
+
+
+def test_a_token_is_signed_with_the_configured_secret():
+    secret = "a configured secret that is long enough for HS256"
+    user = "8f14e45f-ceea-467f-a0e6-1f5d9b7d1b1a"
+    done = run("token", "--user", user, environment={"SUPABASE_JWT_SECRET": secret})
+    claims = jwt.decode(done.stdout.decode().strip(), secret, algorithms=["HS256"], audience="authenticated")
+    assert (claims["sub"], claims["role"]) == (user, "authenticated")
+
+
+def test_the_development_secret_is_made_at_random_and_kept_private(tmp_path):
+    tokens = [run("token", environment={"RECTO_DATA_DIR": str(tmp_path / name)}).stdout for name in ("a", "a", "b")]
+    secrets = [(tmp_path / name / "development-secret").read_text() for name in ("a", "b")]
+    assert secrets[0] != secrets[1]
+    assert len(secrets[0]) >= 43
+    assert (tmp_path / "a" / "development-secret").stat().st_mode & 0o777 == 0o600
+    for token, secret in zip(tokens, (secrets[0], secrets[0], secrets[1]), strict=True):
+        assert jwt.decode(token.decode().strip(), secret, algorithms=["HS256"], audience="authenticated")
+
+
+def test_cards_are_written_as_json():
+    done = run("generate", "-", "--sandbox", text=TEXT)
+    assert done.returncode == 0
+    assert done.stderr == b""
+    report = json.loads(done.stdout)
+    assert report["generated_count"] == len(report["flashcards_proposals"]) > 0
+    assert report["model"] == "sandbox/extractive"
+
+
+def test_cards_are_written_as_csv_and_anki(tmp_path):
+    source = tmp_path / "chapter.txt"
+    source.write_text(TEXT)
+    done = run("generate", str(source), "--sandbox", "--format", "csv")
+    rows = list(csv.reader(io.StringIO(done.stdout.decode(), newline="")))
+    assert rows[0] == ["front", "back"]
+    assert len(rows) > 1
+    deck = tmp_path / "deck.apkg"
+    assert run("generate", str(source), "--sandbox", "--format", "anki", "-o", str(deck)).returncode == 0
+    assert "collection.anki2" in zipfile.ZipFile(deck).namelist()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("short", b"1000 to 10000 characters"),
+        (b"\xff" * 2000, b"not UTF-8"),
+        (TEXT + "\n[sandbox: http-402]", b"upstream_http_error_402"),
+    ],
+)
+def test_a_failure_is_said_in_a_line_and_writes_nothing(text, message, tmp_path):
+    out = tmp_path / "out"
+    done = run("generate", "-", "--sandbox", "-o", str(out), text=text)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not out.exists()
+
+
+@pytest.fixture
+def development(short_folder):
+    """Start `recto dev`; stop what is left of it at the end."""
+    started = []
+
+    def start(port, **environment):
+        process = subprocess.Popen(
+            [RECTO, "dev", "--port", str(port)],
+            env={"PATH": os.environ["PATH"], "RECTO_DATA_DIR": str(short_folder / "dev")} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        started.append(process)
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Ctrl-C"):
+                break
+        return process, "".join(lines)
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def _processes(folder):
+    found = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True, check=False)
+    return found.stdout.split()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_dev_serves_with_nothing_configured_and_stops_everything(development, free_port, short_folder, number):
+    process, greeting = development(free_port, DATABASE_URL="postgresql://must-not-be-used.invalid/")
+    bearer = greeting.split("Token")[1].split()[0]
+    example = requests.get(f"http://127.0.0.1:{free_port}/playground/example.json", timeout=5).json()
+    answer = requests.post(
+        f"http://127.0.0.1:{free_port}/generations",
+        json=example,
+        headers={"Authorization": f"Bearer {bearer}"},
+        timeout=10,
+    )
+    assert answer.status_code == 200
+    assert f"http://127.0.0.1:{free_port}/#token={bearer}" in greeting
+    process.send_signal(number)
+    assert process.wait(30) == 0
+    assert _processes(short_folder / "dev") == []
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{free_port}/healthz", timeout=1)
+
+
+def test_dev_takes_over_what_a_killed_one_left(development, free_port, short_folder):
+    process, _ = development(free_port)
+    process.kill()
+    process.wait()
+    process, greeting = development(free_port + 1)
+    assert "Recto is running" in greeting
+    process.terminate()
+    assert process.wait(30) == 0
+    assert _processes(short_folder / "dev") == []
+
+
+def test_two_supervisors_share_a_database_and_the_last_one_stops_it(development, free_port, short_folder):
+    first, _ = development(free_port)
+    second, _ = development(free_port + 1)
+    first.terminate()
+    assert first.wait(30) == 0
+    assert requests.get(f"http://127.0.0.1:{free_port + 1}/readyz", timeout=5).status_code == 200
+    second.terminate()
+    assert second.wait(30) == 0
+    assert _processes(short_folder / "dev") == []
+
+
+def test_a_taken_port_is_said_in_a_line(development, free_port, short_folder):
+    development(free_port)
+    done = run("dev", "--port", str(free_port), environment={"RECTO_DATA_DIR": str(short_folder / "dev")})
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        f"recto: Port {free_port} cannot be used (Address already in use). Name another: recto dev --port …\n"
+    )
+
+
+def test_gunicorn_says_what_is_missing_in_a_line_each():
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "wsgi:app"],
+        cwd=Path(__file__).resolve().parents[1],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert sorted(done.stderr.decode().splitlines()) == [
+        "DATABASE_URL: must be set",
+        "OPENROUTER_API_KEY: must be set",
+        "Recto cannot start:",
+    ]
+
+
+def test_psycopg_is_not_needed_to_read_the_settings():
+    """gunicorn.conf.py reads them before gevent patches the standard library, and must not import psycopg first."""
+    code = "import recto.settings, sys; sys.exit(bool({'psycopg', 'requests', 'urllib3'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,183 @@
+"""The service as an operator runs it: gunicorn, its workers, real sockets."""
+
+import json
+import os
+import re
+import signal
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, sleep
+from uuid import uuid4
+
+import psycopg
+import pytest
+import requests
+
+TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
+
+
+def fault(name):
+    return f"{TEXT}\n[sandbox: {name}]"
+
+
+def until(condition, timeout_s=10):
+    """Wait for what must become true."""
+    deadline = monotonic() + timeout_s
+    while not (value := condition()):
+        assert monotonic() < deadline, "it did not become true"
+        sleep(0.02)
+    return value
+
+
+def count(database, table):
+    with psycopg.connect(database) as conn:
+        return conn.execute(f"select count(*) from {table}").fetchone()[0]
+
+
+@pytest.mark.parametrize("name", ["timeout", "drip", "drip-headers", "keep-alive"])
+def test_the_deadline_is_total_in_the_workers_too(start_service, name):
+    with start_service(OPENROUTER_TIMEOUT_MS="1000") as service:
+        started = monotonic()
+        response = service.post(fault(name))
+        assert response.status_code == 502
+        assert response.json()["error"] == "upstream_timeout"
+        # Not a matter of speed: without a total deadline none of these would ever end.
+        assert 1 <= monotonic() - started < 5
+
+
+def test_waiting_requests_hold_no_database_connection(start_service, database):
+    with start_service(WEB_CONCURRENCY="1", DATABASE_POOL_SIZE="2") as service, ThreadPoolExecutor(50) as threads:
+        responses = list(threads.map(lambda _: service.post(fault("slow")), range(50)))
+        assert {response.status_code for response in responses} == {200}
+        assert count(database, "generations") == 50
+
+
+def test_limits_hold_over_two_processes_on_two_ports(start_service):
+    limits = {"RATE_LIMIT_PER_USER": "10 per minute", "WEB_CONCURRENCY": "2"}
+    user = uuid4()
+    with start_service(**limits) as one, start_service(**limits) as other, ThreadPoolExecutor(8) as threads:
+        statuses = list(
+            threads.map(lambda number: (one, other)[number % 2].post(TEXT, user_id=user).status_code, range(24))
+        )
+    assert sorted(statuses) == [200] * 10 + [429] * 14
+
+
+def test_metrics_are_right_over_all_processes(start_service):
+    with start_service(WEB_CONCURRENCY="2") as service:
+        for _ in range(10):
+            service.post(TEXT)
+        service.post(fault("http-402"))
+        text = requests.get(f"{service.url}/metrics", timeout=5).text
+        assert 'recto_http_requests_total{method="POST",route="/generations",status="200"} 10.0' in text
+        assert 'recto_http_requests_total{method="POST",route="/generations",status="502"} 1.0' in text
+        assert 'recto_upstream_calls_total{outcome="success"} 10.0' in text
+        assert 'recto_upstream_calls_total{outcome="upstream_http_error_402"} 1.0' in text
+        assert "recto_upstream_seconds_count 11.0" in text
+        assert "recto_http_requests_in_flight 1.0" in text  # the one that asks
+        tokens = re.search(r'recto_tokens_total{direction="input",model="sandbox/extractive"} (\d+)', text)
+        assert int(tokens[1]) > 1000
+
+
+def test_the_log_says_what_happened_and_repeats_nothing_that_was_sent(start_service):
+    with start_service() as service:
+        good = service.post(TEXT)
+        failed = service.post(fault("http-403"))
+        requests.post(f"{service.url}/generations", data=TEXT, timeout=5)
+        bearer = service.token()
+    lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    assert [line["status"] for line in lines if line["event"] == "request"] == [200, 502, 401]
+    assert lines[0]["request_id"] == good.headers["X-Request-ID"]
+    assert lines[0]["generated_count"] == good.json()["generated_count"]
+    assert {"user_id", "duration_ms", "upstream_ms", "model", "tokens_input", "cost_usd", "dropped"} <= set(lines[0])
+    assert lines[1]["error_code"] == "upstream_http_error_403"
+    assert lines[1]["request_id"] == failed.headers["X-Request-ID"]
+    log = service.log.read_text()
+    for secret in ("Rosetta", "granodiorite", bearer.split(".")[2], "eyJ", "sk-or-v1", "secret of the tests"):
+        assert secret not in log
+
+
+def test_an_error_of_the_database_is_logged_for_the_operator(start_service, database):
+    with start_service() as service:
+        with psycopg.connect(database) as conn:
+            conn.execute("alter table generations rename to elsewhere")
+        assert service.post(TEXT).status_code == 500
+    failure = next(
+        line for line in map(json.loads, service.log.read_text().splitlines()) if line["event"] == "unforeseen_error"
+    )
+    assert failure["type"] == "UndefinedTable"
+    assert "generations" in failure["reason"]
+    assert "Rosetta" not in json.dumps(failure)
+
+
+def test_sigterm_loses_no_accepted_request(start_service, database):
+    with start_service() as service, ThreadPoolExecutor(20) as threads:
+        waiting = [threads.submit(service.post, fault("slow")) for _ in range(20)]
+        until(lambda: "recto_http_requests_in_flight 21.0" in requests.get(f"{service.url}/metrics", timeout=5).text)
+        service.process.send_signal(signal.SIGTERM)
+        assert [answer.result().status_code for answer in waiting] == [200] * 20
+        assert service.process.wait(30) == 0
+    assert count(database, "generations") == 20
+
+
+def test_a_client_that_goes_away_does_not_lose_its_row(start_service, database):
+    with start_service() as service:
+        body = json.dumps({"source_text": fault("slow")}).encode()
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as conn:
+            conn.sendall(
+                b"POST /generations HTTP/1.1\r\nHost: recto\r\nContent-Type: application/json\r\n"
+                + f"Authorization: Bearer {service.token()}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+            until(lambda: "recto_http_requests_in_flight 2.0" in requests.get(f"{service.url}/metrics", timeout=5).text)
+        until(lambda: count(database, "generations") == 1)
+
+
+def test_a_restarted_database_costs_no_request(start_service, postgres, database):
+    with start_service() as service:
+        assert service.post(TEXT).status_code == 200
+        name = database.split("///")[1].split("?")[0]
+        with psycopg.connect(postgres, autocommit=True) as admin:
+            admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+        assert [service.post(TEXT).status_code for _ in range(10)] == [200] * 10
+
+
+def test_a_worker_that_dies_is_replaced_and_its_gauges_go_with_it(start_service):
+    with start_service(WEB_CONCURRENCY="1") as service:
+        with ThreadPoolExecutor(1) as threads:
+            lost = threads.submit(service.post, fault("slow"))
+            until(lambda: "in_flight 2.0" in requests.get(f"{service.url}/metrics", timeout=5).text)
+            (worker,) = _children(service.process.pid)
+            os.kill(worker, signal.SIGKILL)
+            with pytest.raises(requests.ConnectionError):
+                lost.result()
+
+        def replaced():
+            try:
+                return "in_flight 1.0" in requests.get(f"{service.url}/metrics", timeout=5).text
+            except requests.ConnectionError:
+                return False
+
+        until(replaced)
+
+
+def _children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def test_many_users_at_once_each_get_their_own(service):
+    users = [uuid4() for _ in range(12)]
+    barrier = threading.Barrier(12)
+
+    def go(user):
+        barrier.wait()
+        generation_id = service.post(TEXT, user_id=user).json()["generation_id"]
+        listed = requests.get(
+            f"{service.url}/generations", headers={"Authorization": f"Bearer {service.token(user)}"}, timeout=10
+        ).json()["generations"]
+        return [row["id"] for row in listed] == [generation_id]
+
+    with ThreadPoolExecutor(12) as threads:
+        assert all(threads.map(go, users))
