@@ -40,10 +40,17 @@ def test_the_window_is_told_after_a_hit(limiter):
     assert 50 < reset_time - time.time() <= 60
 
 
-def test_a_window_is_also_told_to_a_thread_that_did_not_hit(limiter):
-    with ThreadPoolExecutor(1) as other:
-        other.submit(limiter.hit, THREE, "key").result()
-    assert limiter.get_window_stats(THREE, "key").remaining == 2
+def test_several_windows_are_hit_at_once(pool):
+    storage = PostgresStorage(pool=pool)
+    storage.hit([("a", 60)])
+    (a, b) = storage.hit([("a", 60), ("b", 600)])
+    assert (a[0], b[0]) == (2, 1)
+    assert 530 < b[1] - a[1] <= 541
+
+
+def test_a_hit_weighs_one(limiter):
+    with pytest.raises(NotImplementedError):
+        limiter.hit(THREE, "key", cost=2)
 
 
 def test_a_key_without_hits_has_its_whole_limit(limiter):

@@ -49,12 +49,12 @@ BROKEN = {
 def test_a_text_cut_anywhere_keeps_a_prefix_of_the_cards(content: str) -> None:
     whole = parse(content).proposals
     assert len(whole) >= 2
-    fewest = 0
+    most = 0
     for end in range(len(content) + 1):
         cut = parse(content[:end]).proposals
         assert cut == whole[: len(cut)], content[:end]
-        fewest = max(fewest, len(cut))
-    assert fewest == len(whole)
+        most = max(most, len(cut))
+    assert most == len(whole)
 
 
 @pytest.mark.parametrize("content", DOCUMENTS.values(), ids=DOCUMENTS)
@@ -139,9 +139,7 @@ def test_good_cards_come_back_verbatim_and_a_cut_keeps_a_prefix(
 
 
 # Whatever stands in them, these texts say exactly where a side ends.
-SIDE = st.lists(
-    st.sampled_from(["it's", '"q"', "{x}", "$\\frac{a}{b}$", "'}", '"}', "}]}", "{", "- 5}", "a,", "水", "\n"])
-)
+SIDE = st.lists(st.sampled_from(["it's", '"q"', "{x}", "{a}{b}", "'}", '"}', "}]}", "{", "- 5}", "a,", "水", "\n"]))
 
 
 @given(st.lists(st.tuples(SIDE, SIDE), min_size=2, max_size=3), st.data())

@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
-from recto.db import rate_limits  # noqa: F401  registers the storage for postgresql:// addresses
+from recto.db.rate_limits import PostgresStorage
 from recto.errors import RateLimited
 from recto.runtime import Runtime
 
@@ -37,8 +37,8 @@ def register(app: Flask, runtime: Runtime) -> None:
 def limited(view: Callable[P, Response]) -> Callable[P, Response]:
     """Count the request against both limits before the view runs. Raises ``RateLimited``.
 
-    It asks Flask-Limiter's strategy itself: the extension's default limits run before a blueprint's authentication,
-    and its decorators and contexts cost 50 to 150 µs a request more.
+    It counts in Flask-Limiter's storage itself, in a fixed window for each limit: the extension's default limits run
+    before a blueprint's authentication, and its own checks take a round trip for each limit and more for the headers.
     """
 
     @wraps(view)
@@ -51,21 +51,26 @@ def limited(view: Callable[P, Response]) -> Callable[P, Response]:
 
 def _check() -> None:
     settings = current_app.extensions["recto"].settings
-    strategy = current_app.extensions["recto_limiter"].limiter
-    g.rate_limits = []
-    for name, rule, key in (
+    rules = (
         ("user", settings.limit_per_user, str(g.user.id)),
         ("ip", settings.limit_per_ip, _network(request.remote_addr or "")),
-    ):
-        allowed = strategy.hit(rule, name, key)
-        window = strategy.get_window_stats(rule, name, key)
-        resets_in_s = max(1, ceil(window.reset_time - time()))
-        g.rate_limits.append((name, rule, window.remaining, resets_in_s))
-        if not allowed:
-            raise RateLimited(
-                f"Too many generations in a short time. Try again in {resets_in_s} seconds.",
-                retry_after_s=resets_in_s,
-            )
+    )
+    hits = _hit([(rule.key_for(name, key), rule.get_expiry()) for name, rule, key in rules])
+    now = time()
+    g.rate_limits = [
+        (name, rule, rule.amount - count, max(1, ceil(ends - now)))
+        for (name, rule, _), (count, ends) in zip(rules, hits, strict=True)
+    ]
+    if waits := [resets_in_s for _, _, left, resets_in_s in g.rate_limits if left < 0]:
+        wait_s = max(waits)
+        raise RateLimited(f"Too many generations in a short time. Try again in {wait_s} seconds.", retry_after_s=wait_s)
+
+
+def _hit(windows: list[tuple[str, int]]) -> list[tuple[int, float]]:
+    storage = current_app.extensions["recto_limiter"].storage
+    if isinstance(storage, PostgresStorage):
+        return storage.hit(windows)
+    return [(storage.incr(key, expiry), storage.get_expiry(key)) for key, expiry in windows]
 
 
 def _network(address: str) -> str:
@@ -84,5 +89,7 @@ def _add_headers(response: Response) -> Response:
         response.headers["RateLimit-Policy"] = ", ".join(
             f'"{name}";q={rule.amount};w={rule.get_expiry()}' for name, rule, _, _ in windows
         )
-        response.headers["RateLimit"] = ", ".join(f'"{name}";r={left};t={reset}' for name, _, left, reset in windows)
+        response.headers["RateLimit"] = ", ".join(
+            f'"{name}";r={max(0, left)};t={reset}' for name, _, left, reset in windows
+        )
     return response

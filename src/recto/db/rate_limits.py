@@ -1,7 +1,6 @@
 """The storage in which Flask-Limiter counts: the service's own PostgreSQL, so one count serves all machines."""
 
 from itertools import count
-from threading import local
 from typing import Any
 
 import psycopg
@@ -9,15 +8,15 @@ from limits.storage import Storage
 
 from recto.db.pool import Pool
 
-_SWEEP_EVERY_HITS = 1000
+_SWEEP_EVERY_CALLS = 1000
 
 _HIT = """
     insert into recto.rate_limits as current (key, hits, expires_at)
-    values (%s, %s, now() + make_interval(secs => %s))
+    select key, 1, now() + make_interval(secs => expiry) from unnest(%s::text[], %s::int[]) as hit (key, expiry)
     on conflict (key) do update set
-        hits = case when current.expires_at > now() then current.hits else 0 end + excluded.hits,
+        hits = case when current.expires_at > now() then current.hits else 0 end + 1,
         expires_at = case when current.expires_at > now() then current.expires_at else excluded.expires_at end
-    returning hits, extract(epoch from expires_at)::float8
+    returning key, hits, extract(epoch from expires_at)::float8
 """
 # Rows that another process sweeps at the same time are left to it: two sweeps never wait for each other.
 _SWEEP = """
@@ -31,35 +30,39 @@ _LOOK = (
 
 
 class PostgresStorage(Storage):
-    """Fixed windows that begin with a key's first hit, by the database's clock.
-
-    A hit is one atomic upsert. What it learned stays with its thread, so that the look at the window that follows a
-    hit (for the response's headers) costs no second round trip.
-    """
+    """Fixed windows that begin with a key's first hit, by the database's clock."""
 
     STORAGE_SCHEME = ["postgresql"]
 
     def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, *, pool: Pool, **options: Any) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions, **options)
         self._pool = pool
-        self._hits = count(1)
-        self._learned = local()
+        self._calls = count(1)
 
     @property
     def base_exceptions(self) -> type[Exception]:
         """What ``wrap_exceptions`` would wrap."""
         return psycopg.Error
 
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count ``amount`` more hits in the key's window, which lasts ``expiry`` seconds; return its hits."""
+    def hit(self, windows: list[tuple[str, int]]) -> list[tuple[int, float]]:
+        """Count one hit in each window, given as key and length in seconds, in one round trip.
+
+        Returns the hits of each and when it ends, in seconds since the epoch. Callers name kinds of keys in the same
+        order, or two of them may wait for each other's rows.
+        """
+        keys, expiries = zip(*windows, strict=True)
         with self._pool.connection() as conn:
-            if next(self._hits) % _SWEEP_EVERY_HITS == 0:
+            if next(self._calls) % _SWEEP_EVERY_CALLS == 0:
                 conn.execute(_SWEEP)
-            window = conn.execute(_HIT, (key, amount, expiry)).fetchone()
-        if window is None:  # an upsert always returns its row
-            raise AssertionError(key)
-        self._learned.key, self._learned.window = key, window
-        return int(window[0])
+            told = {key: (hits, ends) for key, hits, ends in conn.execute(_HIT, (list(keys), list(expiries)))}
+        return [told[key] for key in keys]
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count a hit in the key's window, which lasts ``expiry`` seconds, and return its hits."""
+        if amount != 1:
+            raise NotImplementedError("every request weighs the same here")
+        ((hits, _),) = self.hit([(key, expiry)])
+        return hits
 
     def get(self, key: str) -> int:
         """Return the hits in the key's window."""
@@ -72,8 +75,6 @@ class PostgresStorage(Storage):
         return float(window[1]) if window else 0
 
     def _window(self, key: str) -> tuple[Any, ...] | None:
-        if getattr(self._learned, "key", None) == key:
-            return self._learned.window  # type: ignore[no-any-return]
         with self._pool.connection() as conn:
             return conn.execute(_LOOK, (key,)).fetchone()
 

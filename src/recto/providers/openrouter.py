@@ -70,10 +70,11 @@ class OpenRouter:
         self._max_tokens = max_tokens
         self._fallback_models = fallback_models
         self._refused_formats: dict[str, int] = {}  # model -> how many of _FORMATS it refuses
+        self._url = f"{base_url}/chat/completions"
         # Preparing a request anew costs a third of a call; only the body differs.
         self._template = requests.Request(
             "POST",
-            f"{base_url}/chat/completions",
+            self._url,
             headers={
                 "Authorization": f"Bearer {api_key}",
                 "Content-Type": "application/json",
@@ -137,12 +138,11 @@ class OpenRouter:
             left_s = deadline - monotonic()
             if left_s <= 0:
                 raise TimeoutError
-            response = self._session.send(
+            # The adapter alone: redirects and cookies, which the session adds, are nothing that a provider may ask for.
+            response = self._session.get_adapter(self._url).send(
                 request,
                 stream=True,
                 timeout=urllib3.Timeout(connect=min(left_s, _CONNECT_TIMEOUT_S), total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
-                allow_redirects=False,
-                proxies={},
             )
             raw = _read(response, model)
         answer = _parse(raw)
