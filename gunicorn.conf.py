@@ -1,5 +1,6 @@
 """How gunicorn serves Recto. Command-line options such as --bind come after this file and win."""
 
+import gc
 import os
 import shutil
 import sys
@@ -40,6 +41,13 @@ loglevel = "warning"
 # prometheus_client sums over processes through files in this folder; it reads the variable when it is imported.
 _metrics_folder = mkdtemp(prefix="recto-metrics-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_folder
+
+
+def post_worker_init(worker):
+    """Spare the garbage collector what lives as long as the process, and many rounds over waiting requests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def child_exit(server, worker):

@@ -24,13 +24,14 @@ _IPV6_NETWORK_BITS = 64
 def register(app: Flask, runtime: Runtime) -> None:
     """Choose where hits are counted: the service's own database, unless RATE_LIMIT_STORAGE_URL names another store."""
     url = runtime.settings.rate_limit_storage_url
-    app.extensions["recto_limiter"] = Limiter(
+    limiter = Limiter(
         get_remote_address,
         app=app,
         storage_uri=url or "postgresql://",
         storage_options={} if url else {"pool": runtime.pool},  # type: ignore[dict-item]  # passed on as it is
-        strategy="fixed-window",
     )
+    limiter.enabled = False  # its own checks, before each request; `limited` takes their place
+    app.extensions["recto_limiter"] = limiter
     app.after_request(_add_headers)
 
 

@@ -82,9 +82,35 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """Requests' own adapter over connections that keep a total deadline."""
+    """Requests' own adapter over connections that keep a total deadline.
+
+    It is made for many calls of few addresses with the adapter's own certificates: what Requests works out anew for
+    every call is remembered by address, and cookies are not read.
+    """
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Put the connection pools of this module in place of urllib3's."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        self._pools: dict[Any, Any] = {}
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """Find the connections to the request's address."""
+        key = (request.url, verify)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        return pool
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """Wrap urllib3's answer, whose body is still to be read."""
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.raw = resp
+        response.url = req.url or ""
+        response.request = req
+        response.connection = self
+        return response
