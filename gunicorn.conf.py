@@ -34,6 +34,9 @@ graceful_timeout = settings.openrouter_timeout_ms // 1000 + 10
 # request into a connection that is just being closed; short, because a stopping worker waits for idle ones too.
 keepalive = 5
 
+# A socket for remote control, by default in the user's home: signals serve as well.
+control_socket_disable = True
+
 # Requests are logged by the application, as JSON.
 accesslog = None
 loglevel = "warning"

@@ -187,7 +187,8 @@ class Service:
         return tokens.issue(SECRET, user_id or uuid4())
 
     def post(self, text: str = SOURCE_TEXT, *, user_id: UUID | None = None, **kwargs) -> requests.Response:
-        headers = {"Authorization": f"Bearer {self.token(user_id)}"}
+        # An idle connection would keep a stopping worker for as long as it may stay idle.
+        headers = {"Authorization": f"Bearer {self.token(user_id)}", "Connection": "close"}
         return requests.post(f"{self.url}/generations", json={"source_text": text}, headers=headers, **kwargs)
 
 

@@ -112,7 +112,8 @@ def _signals_raise() -> Iterator[None]:
 @contextmanager
 def _gunicorn(environment: dict[str, str], port: int, drain_s: float) -> Iterator[subprocess.Popen[bytes]]:
     server = subprocess.Popen(  # noqa: S603  our own interpreter
-        [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}"],
+        # A browser's idle connections hold up Ctrl-C for as long as they may stay idle.
+        [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"],
         cwd=_ROOT,
         env=environment,
         start_new_session=True,  # Ctrl-C is for us; we then let the server drain
