@@ -1,5 +1,7 @@
 """The client against every form of answer: `responses` for what is in a body, the sandbox for what is on the wire."""
 
+import socket
+from contextlib import ExitStack
 from decimal import Decimal
 
 import pytest
@@ -270,6 +272,18 @@ def test_too_large_an_answer_is_not_read_whole(sandbox, fault):
     with pytest.raises(errors.UpstreamInvalidResponse) as caught:
         ask(client(sandbox.base_url), f"sandbox/{fault}")
     assert caught.value.detail == f"the answer is larger than {MAX_RESPONSE_BYTES} bytes"
+
+
+def test_an_address_that_does_not_take_connections_is_given_up_early(monkeypatch):
+    monkeypatch.setattr(openrouter, "_CONNECT_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(3):
+            conn = waiting.enter_context(socket.socket())
+            conn.setblocking(False)
+            conn.connect_ex(full.getsockname())
+        with pytest.raises(errors.UpstreamConnectionError) as caught:
+            ask(client(f"http://127.0.0.1:{full.getsockname()[1]}"))
+    assert caught.value.detail == "no connection within 0.2 s"
 
 
 def test_nobody_there_is_a_connection_error():

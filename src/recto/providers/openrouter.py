@@ -162,6 +162,8 @@ def _translated(model: str, deadline: float) -> Iterator[None]:
     """Turn the transport's failures into ours. Their texts hold addresses and buffers, so only their types are kept."""
     try:
         yield
+    except requests.ConnectTimeout as error:
+        raise UpstreamConnectionError(f"no connection within {_CONNECT_TIMEOUT_S:g} s", model=model) from error
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
         raise UpstreamTimeout(
             f"no complete answer within the deadline ({type(error).__name__})", model=model
