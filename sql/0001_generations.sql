@@ -13,9 +13,11 @@ $$;
 
 do $$
 begin
-    if not pg_has_role(current_user, 'authenticated', 'member') then
+    begin
         execute format('grant authenticated to %I', current_user);
-    end if;
+    exception
+        when insufficient_privilege then null;  -- on Supabase: its postgres role is a member already
+    end;
     if to_regprocedure('auth.uid()') is null then
         create schema if not exists auth;
         grant usage on schema auth to public;
