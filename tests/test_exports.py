@@ -1,6 +1,7 @@
 import csv
 import io
 import sqlite3
+import tempfile
 import zipfile
 
 import pytest
@@ -30,6 +31,12 @@ def test_an_anki_deck_shows_text_as_it_is(tmp_path):
     assert fields[0] == ["What is a leaf&#x27;s front?", "Its recto"]
     assert fields[1] == ["&lt;b&gt;&quot;a&quot;, b&lt;/b&gt;<br>&amp;", "x<br>y"]
     assert '"History"' in decks
+
+
+def test_an_export_leaves_no_file_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    to_anki(CARDS, "History")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_newer_export_of_a_deck_updates_its_notes(tmp_path):

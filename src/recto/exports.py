@@ -2,9 +2,14 @@
 
 import csv
 import io
+import sqlite3
+import zipfile
 from collections.abc import Iterable
+from contextlib import closing
 from hashlib import sha256
 from html import escape
+from itertools import count
+from time import time
 
 import genanki
 
@@ -41,8 +46,16 @@ def to_anki(cards: Iterable[tuple[str, str]], deck_name: str) -> bytes:
     deck = genanki.Deck(_MIN_DECK_ID + _number(deck_name) % _MIN_DECK_ID, deck_name)
     for front, back in cards:
         deck.add_note(genanki.Note(_NOTE_TYPE, [_html(front), _html(back)], guid=genanki.guid_for(deck_name, front)))
+    # genanki's own write_to_file leaves its database behind in the temporary folder.
+    now = time()
+    with closing(sqlite3.connect(":memory:")) as conn:
+        genanki.Package(deck).write_to_db(conn.cursor(), now, count(int(now * 1000)))
+        conn.commit()
+        collection = conn.serialize()
     out = io.BytesIO()
-    genanki.Package(deck).write_to_file(out)
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("collection.anki2", collection)
+        package.writestr("media", "{}")
     return out.getvalue()
 
 
