@@ -203,3 +203,14 @@ def test_psycopg_is_not_needed_to_read_the_settings():
     """gunicorn.conf.py reads them before gevent patches the standard library, and must not import psycopg first."""
     code = "import recto.settings, sys; sys.exit(bool({'psycopg', 'requests', 'urllib3'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_sandbox_runs_alone(free_port):
+    process = subprocess.Popen([RECTO, "sandbox", "--port", str(free_port)], stdout=subprocess.PIPE, text=True)
+    line = process.stdout.readline().strip()
+    assert line == f"OPENROUTER_BASE_URL=http://127.0.0.1:{free_port}/api/v1"
+    answer = requests.get(f"{line.partition('=')[2]}/key", headers={"Authorization": "Bearer any"}, timeout=5)
+    assert answer.status_code == 200
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    process.stdout.close()

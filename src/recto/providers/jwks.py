@@ -17,14 +17,13 @@ class KeysUnavailable(Exception):
 def fetch_jwks(session: requests.Session, supabase_url: str) -> dict[str, Any]:
     """Return the project's JSON Web Key Set; raise ``KeysUnavailable``. Takes at most five seconds."""
     try:
-        response = session.get(
+        with session.get(
             f"{supabase_url}/auth/v1/.well-known/jwks.json",
             timeout=urllib3.Timeout(total=_TIMEOUT_S),  # type: ignore[arg-type]  # requests passes urllib3's own through
             allow_redirects=False,
             stream=True,
-        )
-        body = response.raw.read(_MAX_BYTES, decode_content=True)
-        keys = jiter.from_json(body)
+        ) as response:
+            keys = jiter.from_json(response.raw.read(_MAX_BYTES, decode_content=True))
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise KeysUnavailable(type(error).__name__) from error
     if response.status_code != 200 or not isinstance(keys, dict) or not isinstance(keys.get("keys"), list):
