@@ -42,11 +42,12 @@ def render_metrics() -> bytes:
 def generated(generation: Generation) -> dict[str, object]:
     """Count a generation and return what a log line says of it."""
     completion = generation.completion
+    cost_usd = None if completion.cost_usd is None else float(completion.cost_usd)
     upstream_total.labels("success").inc()
     upstream_seconds.observe(generation.duration_ms / 1000)
     tokens_total.labels("input", completion.model).inc(completion.tokens_input or 0)
     tokens_total.labels("output", completion.model).inc(completion.tokens_output or 0)
-    cost_usd_total.labels(completion.model).inc(float(completion.cost_usd or 0))
+    cost_usd_total.labels(completion.model).inc(cost_usd or 0)
     proposals_total.inc(len(generation.proposals))
     for reason, count in generation.drops.items():
         dropped_total.labels(reason).inc(count)
@@ -54,7 +55,7 @@ def generated(generation: Generation) -> dict[str, object]:
         "model": completion.model,
         "tokens_input": completion.tokens_input,
         "tokens_output": completion.tokens_output,
-        "cost_usd": float(completion.cost_usd or 0),
+        "cost_usd": cost_usd,
         "upstream_ms": generation.duration_ms,
         "generated_count": len(generation.proposals),
         "dropped": generation.drops,

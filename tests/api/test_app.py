@@ -79,6 +79,14 @@ def test_any_other_request_id_is_replaced(app, given):
     assert re.fullmatch("[0-9a-f]{32}", app.test_client().get("/healthz", headers=headers).headers["X-Request-ID"])
 
 
+def test_made_up_methods_are_no_time_series_of_their_own(app):
+    client = app.test_client()
+    assert client.open("/generations", method="BREW").status_code == 405
+    metrics = client.get("/metrics").text
+    assert 'method="other",route="unmatched",status="405"' in metrics
+    assert "BREW" not in metrics
+
+
 def test_the_limit_per_user_is_told_and_kept(open_client):
     client = open_client(rate_limit_per_user="2 per 5 minutes", rate_limit_per_ip="30 per 5 minutes")
     first = client.post(json=BODY)

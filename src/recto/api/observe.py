@@ -14,6 +14,9 @@ _VALID_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 # Asked every few seconds by machines: counted, but not logged.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
+# A caller may invent methods; each would be a time series of its own.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 
 def register(app: Flask) -> None:
     """Observe all of the app's requests."""
@@ -34,13 +37,14 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     seconds = perf_counter() - g.started
     route = request.url_rule.rule if request.url_rule else "unmatched"
-    requests_total.labels(route, request.method, response.status_code).inc()
+    method = request.method if request.method in _METHODS else "other"
+    requests_total.labels(route, method, response.status_code).inc()
     request_seconds.labels(route).observe(seconds)
     response.headers["X-Request-ID"] = g.request_id
     if route not in _QUIET:
         log.info(
             "request",
-            method=request.method,
+            method=method,
             route=route,
             status=response.status_code,
             duration_ms=round(seconds * 1000, 1),
