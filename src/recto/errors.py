@@ -11,6 +11,7 @@
     ├── Unavailable                   503  unavailable
     └── UpstreamError                 502  upstream_error
         ├── UpstreamConnectionError   502  upstream_error             retryable
+        │   └── UpstreamBrokenAnswer  502  upstream_error
         ├── UpstreamHTTPError         502  upstream_error             retryable by status
         ├── UpstreamRateLimited       502  upstream_rate_limited      retryable
         ├── UpstreamTimeout           502  upstream_timeout
@@ -117,6 +118,15 @@ class UpstreamConnectionError(UpstreamError):
 
     log_code = "upstream_connection_error"
     retryable = True
+
+
+class UpstreamBrokenAnswer(UpstreamConnectionError):
+    """The connection to the language model's provider broke in the middle of an answer.
+
+    The model had answered, and so has probably been paid for.
+    """
+
+    retryable = False
 
 
 class UpstreamHTTPError(UpstreamError):

@@ -1,11 +1,14 @@
 """The client against every form of answer: `responses` for what is in a body, the sandbox for what is on the wire."""
 
 import socket
+import types
 from contextlib import ExitStack
 from decimal import Decimal
 
 import pytest
+import requests
 import responses
+import urllib3
 from responses import matchers
 
 from recto import errors
@@ -265,6 +268,41 @@ def test_a_provider_that_does_not_come_to_an_end_is_a_timeout(sandbox, fault):
 def test_a_broken_connection_is_a_connection_error(sandbox, fault):
     with pytest.raises(errors.UpstreamConnectionError):
         ask(client(sandbox.base_url), f"sandbox/{fault}")
+
+
+class Adapter(requests.adapters.BaseAdapter):
+    """Fails each call in the way that a test wants, and counts them."""
+
+    def __init__(self, fail):
+        super().__init__()
+        self.fail, self.calls = fail, 0
+
+    def send(self, request, **kwargs):
+        self.calls += 1
+        return self.fail()
+
+
+@pytest.mark.parametrize(("while_reading", "calls"), [(False, 2), (True, 1)])
+def test_a_broken_connection_is_tried_again_unless_the_answer_had_begun(monkeypatch, while_reading, calls):
+    def fail():
+        if not while_reading:
+            raise requests.ConnectionError
+        response = requests.Response()
+        response.status_code = 200
+        response.raw = types.SimpleNamespace(read=broken)
+        return response
+
+    def broken(*args, **kwargs):
+        raise urllib3.exceptions.ProtocolError
+
+    monkeypatch.setattr(openrouter, "sleep", lambda seconds: None)
+    adapter = Adapter(fail)
+    session = requests.Session()
+    session.mount(BASE_URL, adapter)
+    provider = OpenRouter(session, base_url=BASE_URL, api_key=KEY, timeout_ms=2000, max_tokens=500)
+    with pytest.raises(errors.UpstreamConnectionError):
+        ask(provider)
+    assert adapter.calls == calls
 
 
 @pytest.mark.parametrize("fault", ["endless", "oversize"])

@@ -18,6 +18,7 @@ import urllib3
 from pydantic_core import to_json
 
 from recto.errors import (
+    UpstreamBrokenAnswer,
     UpstreamConnectionError,
     UpstreamError,
     UpstreamInvalidResponse,
@@ -134,7 +135,7 @@ class OpenRouter:
         request.body = to_json(body)
         request.headers["Content-Length"] = str(len(request.body))
         model = body["model"]
-        with _translated(model, deadline):
+        with _translated(UpstreamConnectionError, model, deadline):
             left_s = deadline - monotonic()
             if left_s <= 0:
                 raise TimeoutError
@@ -144,6 +145,7 @@ class OpenRouter:
                 stream=True,
                 timeout=urllib3.Timeout(connect=min(left_s, _CONNECT_TIMEOUT_S), total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
             )
+        with _translated(UpstreamBrokenAnswer, model, deadline):
             raw = _read(response, model)
         answer = _parse(raw)
         if response.status_code == 200 and answer and (choice := _choice(answer)):
@@ -158,8 +160,11 @@ class OpenRouter:
 
 
 @contextmanager
-def _translated(model: str, deadline: float) -> Iterator[None]:
-    """Turn the transport's failures into ours. Their texts hold addresses and buffers, so only their types are kept."""
+def _translated(failure: type[UpstreamConnectionError], model: str, deadline: float) -> Iterator[None]:
+    """Turn the transport's failures into a timeout or ``failure``.
+
+    Their texts hold addresses and buffers, so only their types are kept.
+    """
     try:
         yield
     except requests.ConnectTimeout as error:
@@ -171,7 +176,7 @@ def _translated(model: str, deadline: float) -> Iterator[None]:
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         if monotonic() >= deadline:
             raise UpstreamTimeout("no complete answer within the deadline", model=model) from error
-        raise UpstreamConnectionError(f"the connection failed ({type(error).__name__})", model=model) from error
+        raise failure(f"the connection failed ({type(error).__name__})", model=model) from error
 
 
 def _read(response: requests.Response, model: str) -> bytes:
