@@ -24,7 +24,7 @@ from recto.db import embedded, migrations
 from recto.runtime import Runtime
 from recto.sandbox.server import SandboxServer
 from recto.sandbox.server import start as start_sandbox
-from recto.settings import Settings
+from recto.settings import DevelopmentSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "a secret of the tests, long enough for HS256"
@@ -41,15 +41,19 @@ SOURCE_TEXT = (
 @pytest.fixture(scope="session", autouse=True)
 def _only_our_own_environment() -> None:
     """Keep the settings of whoever runs the tests out of them."""
-    for name in list(os.environ):
-        if name.startswith(("OPENROUTER_", "SUPABASE_", "RATE_LIMIT_", "DATABASE_", "RECTO_", "MAX_", "LOG_FORMAT")):
-            del os.environ[name]
+    for name in Settings.model_fields | DevelopmentSettings.model_fields:
+        os.environ.pop(name.upper(), None)
 
 
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
-    """A folder with a path short enough for Unix sockets, which PostgreSQL's own user may walk through."""
-    folder = Path(tempfile.mkdtemp(prefix="recto-"))
+    """A folder with a path short enough for Unix sockets, which PostgreSQL's own user may walk through.
+
+    In memory where that can be had: a database a test is some hundred files a test.
+    """
+    memory = Path("/dev/shm")
+    usable = memory.is_dir() and os.access(memory, os.W_OK) and not os.statvfs(memory).f_flag & os.ST_NOEXEC
+    folder = Path(tempfile.mkdtemp(prefix="recto-", dir=memory if usable else None))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -127,6 +131,12 @@ class Client:
     def get(self, path: str, **kwargs):
         return self._send("GET", path, **kwargs)
 
+    def patch(self, path: str, **kwargs):
+        return self._send("PATCH", path, **kwargs)
+
+    def delete(self, path: str, **kwargs):
+        return self._send("DELETE", path, **kwargs)
+
     def _send(self, method: str, path: str, **kwargs):
         headers = {"Authorization": f"Bearer {self.token()}"} | kwargs.pop("headers", {})
         app = create_app(self.runtime)
@@ -192,19 +202,53 @@ class Service:
         return requests.post(f"{self.url}/generations", json={"source_text": text}, headers=headers, **kwargs)
 
 
-@contextmanager
-def _gunicorn(settings: Settings, log: Path, **environment: str) -> Iterator[Service]:
-    port = _free_port()
+def _environment(settings: Settings) -> dict[str, str]:
     values = {
         name.upper(): value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
         for name, value in settings.model_dump().items()
         if value is not None and not isinstance(value, tuple)
     }
+    return {"PATH": os.environ["PATH"]} | values
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker as an operator runs it."""
+
+    process: subprocess.Popen
+    log: Path
+
+    def kill(self) -> None:
+        """End it in the middle of whatever it does."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def _worker(settings: Settings, log: Path, concurrency: int = 2, **environment: str) -> Iterator[Worker]:
+    with log.open("wb") as lines:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "recto.cli", "worker", "--concurrency", str(concurrency)],
+            cwd=ROOT,
+            env=_environment(settings) | environment,
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield Worker(process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+@contextmanager
+def _gunicorn(settings: Settings, log: Path, **environment: str) -> Iterator[Service]:
+    port = _free_port()
     with log.open("wb") as lines:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}"],
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"]} | values | environment,
+            env=_environment(settings) | environment,
             stdout=lines,
             stderr=subprocess.STDOUT,
         )
@@ -239,9 +283,19 @@ def start_service(settings: Settings, tmp_path: Path) -> Callable:
     return start
 
 
+@pytest.fixture
+def start_worker(settings: Settings, tmp_path: Path) -> Callable:
+    """Start a worker over the test's own database: `with start_worker(concurrency=2, LOG_FORMAT="json") as worker`."""
+
+    def start(**environment):
+        return _worker(settings, tmp_path / f"{uuid4().hex}.log", **environment)
+
+    return start
+
+
 @pytest.fixture(scope="session")
 def service(postgres: str, sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One gunicorn for all tests that only look at it from outside."""
+    """One gunicorn and one worker for all tests that only look at them from outside."""
     with _fresh_database(postgres, "migrated") as url:
         settings = Settings(
             database_url=url,
@@ -253,5 +307,6 @@ def service(postgres: str, sandbox: SandboxServer, tmp_path_factory: pytest.Temp
             rate_limit_per_user="1000 per minute",
             rate_limit_per_ip="100000 per minute",
         )
-        with _gunicorn(settings, tmp_path_factory.mktemp("service") / "log") as running:
+        folder = tmp_path_factory.mktemp("service")
+        with _worker(settings, folder / "worker.log"), _gunicorn(settings, folder / "log") as running:
             yield running

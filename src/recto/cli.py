@@ -1,4 +1,4 @@
-"""The command line: recto dev | migrate | sandbox | token | generate."""
+"""The command line: recto dev | migrate | worker | sandbox | token | generate."""
 
 import json
 import sys
@@ -15,8 +15,10 @@ import psycopg
 from recto import dev, exports, runtime
 from recto.db import embedded, migrations
 from recto.errors import RectoError, UpstreamError
+from recto.jobs.worker import work
 from recto.sandbox.server import start as start_sandbox
-from recto.settings import DatabaseSettings, DevelopmentSettings, ProviderSettings, SettingsError
+from recto.settings import DatabaseSettings, DevelopmentSettings, ProviderSettings, SettingsError, WorkerSettings
+from recto.telemetry import configure_logging
 from recto.text.generate import Generation
 from recto.text.generate import generate as run_pipeline
 from recto.text.source import SourceText
@@ -56,6 +58,16 @@ def migrate() -> None:
     """Bring the database at DATABASE_URL up to date. Safe to run twice, and at the same time."""
     applied = migrations.migrate(DatabaseSettings.load().database_url)
     click.echo("\n".join(f"applied {name}" for name in applied) or "The database is up to date.")
+
+
+@cli.command()
+@click.option("--concurrency", type=click.IntRange(1, 256), default=2, show_default=True, help="Jobs at a time.")
+@click.option("--metrics-port", type=int, help="Serve this process's metrics on this port of the loopback address.")
+def worker(concurrency: int, metrics_port: int | None) -> None:
+    """Run background generations until SIGTERM. Start as many, on as many machines, as you like."""
+    settings = WorkerSettings.load()
+    configure_logging(settings.log_format)
+    work(settings, concurrency=concurrency, metrics_port=metrics_port)
 
 
 @cli.command("sandbox")
@@ -160,3 +172,7 @@ def _spinner(text: str) -> Iterator[None]:
     finally:
         done.set()
         spinner.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -55,7 +55,11 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
                 provider = started.enter_context(start_sandbox())
                 environment |= {"OPENROUTER_API_KEY": "sandbox", "OPENROUTER_BASE_URL": provider.base_url}
                 environment.setdefault("OPENROUTER_MODEL", "sandbox/extractive")
-            server = started.enter_context(_gunicorn(environment, port, settings.openrouter_timeout_ms / 1000 + 15))
+            drain_s = settings.openrouter_timeout_ms / 1000 + 15
+            # A browser's idle connections hold up Ctrl-C for as long as they may stay idle.
+            gunicorn = ["gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"]
+            server = started.enter_context(_running(gunicorn, environment, drain_s))
+            started.enter_context(_running(["recto.cli", "worker"], environment, drain_s))
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(server, url)
             _greet(url, settings)
@@ -110,24 +114,23 @@ def _signals_raise() -> Iterator[None]:
 
 
 @contextmanager
-def _gunicorn(environment: dict[str, str], port: int, drain_s: float) -> Iterator[subprocess.Popen[bytes]]:
-    server = subprocess.Popen(  # noqa: S603  our own interpreter
-        # A browser's idle connections hold up Ctrl-C for as long as they may stay idle.
-        [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"],
+def _running(module: list[str], environment: dict[str, str], drain_s: float) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(  # noqa: S603  our own interpreter
+        [sys.executable, "-m", *module],
         cwd=_ROOT,
         env=environment,
-        start_new_session=True,  # Ctrl-C is for us; we then let the server drain
+        start_new_session=True,  # Ctrl-C is for us; we then let it finish what it does
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
     try:
-        yield server
+        yield process
     finally:
-        server.terminate()
+        process.terminate()
         try:
-            server.wait(drain_s)
+            process.wait(drain_s)
         except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+            process.kill()
+            process.wait()
 
 
 def _die_with_parent() -> None:

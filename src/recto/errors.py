@@ -7,7 +7,12 @@
     ├── Unauthorized                  401  unauthorized
     ├── NotFound                      404  not_found
     ├── MethodNotAllowed              405  method_not_allowed
+    ├── InProgress                    409  in_progress
+    ├── AlreadySucceeded              409  already_succeeded
+    ├── Expired                       410  expired
+    ├── IdempotencyKeyReused          422  idempotency_key_reused
     ├── RateLimited                   429  rate_limited
+    ├── QuotaExceeded                 429  quota_exceeded
     ├── Unavailable                   503  unavailable
     └── UpstreamError                 502  upstream_error
         ├── UpstreamConnectionError   502  upstream_error             retryable
@@ -28,7 +33,8 @@ from typing import ClassVar
 class RectoError(Exception):
     """The server failed. The error is in its log under this request's id.
 
-    ``retry_after_s``: seconds after which trying again makes sense, if that is known.
+    ``retry_after_s``: seconds after which trying again makes sense, if that is known. ``details``: what the answer
+    says beside code and message, such as which generation failed.
     """
 
     status: ClassVar[int] = 500
@@ -37,6 +43,7 @@ class RectoError(Exception):
     def __init__(self, message: str | None = None, *, retry_after_s: float | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").partition("\n")[0]
         self.retry_after_s = retry_after_s
+        self.details: dict[str, str] = {}
         super().__init__(self.message)
 
 
@@ -80,11 +87,46 @@ class MethodNotAllowed(RectoError):
     code = "method_not_allowed"
 
 
+class InProgress(RectoError):
+    """A generation is running already."""
+
+    status = 409
+    code = "in_progress"
+
+
+class AlreadySucceeded(RectoError):
+    """This generation has succeeded; its results can be read."""
+
+    status = 409
+    code = "already_succeeded"
+
+
+class Expired(RectoError):
+    """This generation can no longer be retried: its source text has been erased."""
+
+    status = 410
+    code = "expired"
+
+
+class IdempotencyKeyReused(RectoError):
+    """This idempotency key was sent with another request."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
 class RateLimited(RectoError):
     """Too many generations in a short time."""
 
     status = 429
     code = "rate_limited"
+
+
+class QuotaExceeded(RectoError):
+    """This month's generations are used up."""
+
+    status = 429
+    code = "quota_exceeded"
 
 
 class Unavailable(RectoError):
@@ -99,7 +141,8 @@ class UpstreamError(RectoError):
 
     ``detail``: what the operator reads, at most 1,000 characters are kept of it; ``model``: the one that answered or
     was asked. ``retryable``: whether the same call may succeed soon and is not known to have been paid for; every door
-    reads it here.
+    reads it here. ``upstream_status``: the answer's HTTP status, or the code of an error inside a 200;
+    ``request_id``: the provider's name for the call. Both are None if no answer had begun.
     """
 
     status = 502
@@ -107,10 +150,20 @@ class UpstreamError(RectoError):
     log_code = "upstream_error"
     retryable = False
 
-    def __init__(self, detail: str, *, model: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        model: str | None = None,
+        retry_after_s: float | None = None,
+        upstream_status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
         super().__init__(retry_after_s=retry_after_s)
         self.detail = detail[:1000]
         self.model = model
+        self.upstream_status = upstream_status
+        self.request_id = request_id
 
 
 class UpstreamConnectionError(UpstreamError):
@@ -132,8 +185,7 @@ class UpstreamBrokenAnswer(UpstreamConnectionError):
 class UpstreamHTTPError(UpstreamError):
     """The language model's provider reported an error.
 
-    ``upstream_status`` is the HTTP status, or the code of an error inside a 200. Retryable are the statuses that
-    OpenRouter documents as passing: timeouts, overload and a provider that is away.
+    Retryable are the statuses that OpenRouter documents as passing: timeouts, overload and a provider that is away.
     """
 
     RETRYABLE_STATUSES = frozenset({408, 500, 502, 503, 504, 524, 529})
@@ -145,9 +197,11 @@ class UpstreamHTTPError(UpstreamError):
         *,
         model: str | None = None,
         retry_after_s: float | None = None,
+        request_id: str | None = None,
     ) -> None:
-        super().__init__(detail, model=model, retry_after_s=retry_after_s)
-        self.upstream_status = upstream_status
+        super().__init__(
+            detail, model=model, retry_after_s=retry_after_s, upstream_status=upstream_status, request_id=request_id
+        )
         self.log_code = f"upstream_http_error_{upstream_status}"
         self.retryable = upstream_status in self.RETRYABLE_STATUSES
 

@@ -3,33 +3,33 @@
 from dataclasses import dataclass
 from typing import Self
 
+from recto.db.job_changes import JobChanges
 from recto.db.pool import Pool, open_pool
 from recto.providers import deadline
 from recto.providers.jwks import fetch_jwks
 from recto.providers.openrouter import OpenRouter
-from recto.settings import ProviderSettings, Settings
+from recto.settings import ProviderSettings, Settings, WorkerSettings
 from recto.text.proposals import Bounds
 from recto.tokens import KeySet, TokenVerifier
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """Settings and what was made of them. Make it after a fork, never before one: it opens connections."""
+@dataclass(frozen=True)
+class WorkerRuntime:
+    """What running jobs takes."""
 
-    settings: Settings
+    settings: WorkerSettings
     pool: Pool
     openrouter: OpenRouter
-    verifier: TokenVerifier
     bounds: Bounds
 
     @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """Build everything; the database and the provider need not be up yet."""
+    def open_worker(cls, settings: WorkerSettings, *, pool_size: int) -> Self:
+        """Build what a worker needs; the database and the provider need not be up yet."""
         return cls(
             settings=settings,
-            pool=open_pool(settings.database_url, settings.database_pool_size),
-            openrouter=openrouter(settings),
-            verifier=_verifier(settings),
+            pool=open_pool(settings.database_url, pool_size),
+            # A failed attempt of a job is logged and repeated by its own rules.
+            openrouter=openrouter(settings, quick_retry=False),
             bounds=bounds(settings),
         )
 
@@ -38,7 +38,33 @@ class Runtime:
         self.pool.close()
 
 
-def openrouter(settings: ProviderSettings) -> OpenRouter:
+@dataclass(frozen=True)
+class Runtime(WorkerRuntime):
+    """What the web service holds. Make it after a fork, never before one: it opens connections."""
+
+    settings: Settings
+    verifier: TokenVerifier
+    changes: JobChanges
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Build everything; the database and the provider need not be up yet."""
+        return cls(
+            settings=settings,
+            pool=open_pool(settings.database_url, settings.database_pool_size),
+            openrouter=openrouter(settings),
+            bounds=bounds(settings),
+            verifier=_verifier(settings),
+            changes=JobChanges(settings.database_url),
+        )
+
+    def close(self) -> None:
+        """Give the database connections back."""
+        self.changes.close()
+        super().close()
+
+
+def openrouter(settings: ProviderSettings, *, quick_retry: bool = True) -> OpenRouter:
     """Build the provider's client."""
     return OpenRouter(
         deadline.session(),
@@ -47,6 +73,7 @@ def openrouter(settings: ProviderSettings) -> OpenRouter:
         timeout_ms=settings.openrouter_timeout_ms,
         max_tokens=settings.openrouter_max_tokens,
         fallback_models=settings.openrouter_fallback_models,
+        quick_retry=quick_retry,
     )
 
 

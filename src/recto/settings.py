@@ -1,6 +1,7 @@
 """The service's settings, read from the environment once, at start. Nothing else reads the environment."""
 
 import os
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -31,7 +32,14 @@ def _split(value: Any) -> Any:
     return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
 
 
+def _secret_address(value: SecretStr) -> SecretStr:
+    HttpUrl(value.get_secret_value())  # raises ValueError
+    return value
+
+
 HttpAddress = Annotated[str, BeforeValidator(lambda value: str(HttpUrl(value)).rstrip("/"))]
+# A webhook's address is its password.
+SecretAddress = Annotated[SecretStr, AfterValidator(_secret_address)]
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
@@ -71,7 +79,35 @@ class ProviderSettings(_Environment):
     max_back_characters: Annotated[int, Field(ge=1, le=10_000)] = 500
 
 
-class Settings(DatabaseSettings, ProviderSettings):
+class WorkerSettings(DatabaseSettings, ProviderSettings):
+    """What a worker needs, and what it shares with the service about jobs."""
+
+    allowed_models: CommaSeparated = ()
+    max_concurrent_generations: Annotated[int, Field(ge=1, le=10_000)] = 10
+    quota_generations_per_month: Annotated[int, Field(ge=0)] | None = None
+    retry_window_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24
+    retention_days: Annotated[float, Field(gt=0, le=365 * 10)] = 30
+    alert_webhook_url: SecretAddress | None = None
+
+    log_format: Literal["json", "console"] = "json"
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """The models that a caller may ask for: the default one and ``allowed_models``."""
+        return tuple(dict.fromkeys((self.openrouter_model, *self.allowed_models)))
+
+    @cached_property
+    def retry_window(self) -> timedelta:
+        """How long after its failure a generation may be retried."""
+        return timedelta(hours=self.retry_window_hours)
+
+    @cached_property
+    def retention(self) -> timedelta:
+        """How long suggestions are kept."""
+        return timedelta(days=self.retention_days)
+
+
+class Settings(WorkerSettings):
     """What the service needs."""
 
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 4
@@ -87,7 +123,6 @@ class Settings(DatabaseSettings, ProviderSettings):
     cors_origins: CommaSeparated = ()
 
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = os.cpu_count() or 1
-    log_format: Literal["json", "console"] = "json"
 
     @model_validator(mode="after")
     def _has_a_key_source(self) -> Self:

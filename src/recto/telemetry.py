@@ -4,11 +4,12 @@ import logging
 import os
 import sys
 import traceback
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic_core import to_json
 
@@ -29,12 +30,35 @@ cost_usd_total = Counter("recto_cost_usd", "US dollars by the provider's own cou
 proposals_total = Counter("recto_proposals", "Flashcard proposals answered.")
 dropped_total = Counter("recto_proposals_dropped", "Cards that a model wrote and Recto did not keep.", ("reason",))
 
+attempts_total = Counter("recto_job_attempts", "Attempts of jobs that ended.", ("kind", "outcome"))
 
-def render_metrics() -> bytes:
+
+class Gauges(NamedTuple):
+    """The jobs in flight, of all users and workers: looked up when it is asked for, counted by no process."""
+
+    recto_jobs_pending: float
+    recto_jobs_running: float
+    recto_jobs_oldest_pending_seconds: float
+
+    def describe(self) -> list[Metric]:
+        """Nothing is known before the first look."""
+        return []
+
+    def collect(self) -> list[Metric]:
+        """Return the gauges."""
+        return [
+            GaugeMetricFamily(name, "Jobs in flight, of all users and workers.", value)
+            for name, value in self._asdict().items()
+        ]
+
+
+def render_metrics(shared: Gauges | None) -> bytes:
     """Return all metrics in Prometheus' text format, summed over gunicorn's processes when there are several."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest()
     registry = CollectorRegistry()
+    if shared:
+        registry.register(shared)
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest() + generate_latest(registry)
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
@@ -60,6 +84,11 @@ def generated(generation: Generation) -> dict[str, object]:
         "generated_count": len(generation.proposals),
         "dropped": generation.drops,
     }
+
+
+def attempt_ended(kind: str, outcome: str) -> None:
+    """Count an attempt of a job."""
+    attempts_total.labels(kind, outcome).inc()
 
 
 def upstream_failed(error: UpstreamError, *, model: str, seconds: float) -> dict[str, object]:

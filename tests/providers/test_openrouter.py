@@ -282,6 +282,15 @@ class Adapter(requests.adapters.BaseAdapter):
         return self.fail()
 
 
+def counted(fail, **changes):
+    """A provider whose every call ends as ``fail`` says, and the adapter that counts them."""
+    adapter = Adapter(fail)
+    session = requests.Session()
+    session.mount(BASE_URL, adapter)
+    settings = {"base_url": BASE_URL, "api_key": KEY, "timeout_ms": 2000, "max_tokens": 500} | changes
+    return OpenRouter(session, **settings), adapter
+
+
 @pytest.mark.parametrize(("while_reading", "calls"), [(False, 2), (True, 1)])
 def test_a_broken_connection_is_tried_again_unless_the_answer_had_begun(monkeypatch, while_reading, calls):
     def fail():
@@ -296,10 +305,7 @@ def test_a_broken_connection_is_tried_again_unless_the_answer_had_begun(monkeypa
         raise urllib3.exceptions.ProtocolError
 
     monkeypatch.setattr(openrouter, "sleep", lambda seconds: None)
-    adapter = Adapter(fail)
-    session = requests.Session()
-    session.mount(BASE_URL, adapter)
-    provider = OpenRouter(session, base_url=BASE_URL, api_key=KEY, timeout_ms=2000, max_tokens=500)
+    provider, adapter = counted(fail)
     with pytest.raises(errors.UpstreamConnectionError):
         ask(provider)
     assert adapter.calls == calls
@@ -327,3 +333,74 @@ def test_an_address_that_does_not_take_connections_is_given_up_early(monkeypatch
 def test_nobody_there_is_a_connection_error():
     with pytest.raises(errors.UpstreamConnectionError):
         ask(client("http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize(
+    ("body_id", "header", "request_id"),
+    [
+        ("gen-1", "gen-2", "gen-1"),
+        (None, "gen-2", "gen-2"),
+        (7, "gen-2", "gen-2"),
+        ("a\x00b", "gen-2", "gen-2"),
+        ("g" * 201, None, None),
+        ("", "g" * 201, None),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 402])
+def test_a_call_has_the_providers_name_if_it_is_a_fit_one(upstream, status, body_id, header, request_id):
+    headers = {"X-Generation-Id": header} if header else {}
+    if status == 200:
+        upstream.post(URL, json=answer("text", id=body_id), headers=headers)
+        assert ask().request_id == request_id
+    else:
+        upstream.post(URL, status=402, json={"id": body_id, "error": {"message": "no"}}, headers=headers)
+        with pytest.raises(errors.UpstreamHTTPError) as caught:
+            ask()
+        assert caught.value.request_id == request_id
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "failure", "upstream_status"),
+    [
+        (429, b"", errors.UpstreamRateLimited, 429),
+        (200, b'{"error": {"code": 429}}', errors.UpstreamRateLimited, 429),
+        (500, b"<html>", errors.UpstreamHTTPError, 500),
+        (200, b"<html>", errors.UpstreamInvalidResponse, 200),
+        (200, b'{"choices": [{"message": {"content": ""}}]}', errors.UpstreamInvalidResponse, 200),
+        (200, b" " * (MAX_RESPONSE_BYTES + 1), errors.UpstreamInvalidResponse, 200),
+        (200, urllib3.exceptions.ProtocolError(), errors.UpstreamBrokenAnswer, 200),
+        (200, urllib3.exceptions.ReadTimeoutError(None, "", ""), errors.UpstreamTimeout, 200),
+    ],
+)
+def test_a_failure_after_the_answers_head_names_status_and_call(status, body, failure, upstream_status):
+    def read(*args, **kwargs):
+        if isinstance(body, Exception):
+            raise body
+        return body
+
+    response = requests.Response()
+    response.status_code = status
+    response.headers["X-Generation-Id"] = "gen-2"
+    response.raw = types.SimpleNamespace(read=read, close=lambda: None, release_conn=lambda: None)
+    with pytest.raises(errors.UpstreamError) as caught:
+        ask(counted(lambda: response, quick_retry=False)[0])
+    assert type(caught.value) is failure
+    assert (caught.value.upstream_status, caught.value.request_id) == (upstream_status, "gen-2")
+
+
+def test_a_failure_without_an_answer_names_neither():
+    with pytest.raises(errors.UpstreamConnectionError) as caught:
+        ask(client("http://127.0.0.1:9", quick_retry=False))
+    assert (caught.value.upstream_status, caught.value.request_id) == (None, None)
+
+
+def test_without_a_quick_retry_the_first_failure_is_final(upstream):
+    upstream.post(URL, status=500)
+    with pytest.raises(errors.UpstreamHTTPError):
+        ask(client(quick_retry=False))
+
+
+def test_without_a_quick_retry_simpler_formats_are_still_tried(upstream):
+    upstream.post(URL, status=400, json={"error": {"message": "no json_schema here"}})
+    upstream.post(URL, json=answer("text"))
+    assert ask(client(quick_retry=False)).content == "text"

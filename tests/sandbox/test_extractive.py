@@ -243,3 +243,31 @@ def test_a_thousand_characters_of_anything_give_a_card(seed, limit):
     cards = propose(text, limit)
     assert cards
     hold(text, cards)
+
+
+def collected(text, limit):
+    """The batches of calls that each know the fronts of the ones before, up to the first empty one."""
+    batches, known = [], []
+    while batch := propose(text, limit, known):
+        batches.append(batch)
+        known += [f" {card['front'].upper()} " for card in batch]
+    return batches
+
+
+def test_calls_that_know_what_there_is_bring_new_cards_until_the_text_is_exhausted():
+    text = " ".join(f"The river number {n} is a stream that village {n} drinks from." for n in range(10, 160))
+    assert len(text) < 10_000
+    batches = collected(text, 15)
+    cards = [card for batch in batches for card in batch]
+    assert len(batches[0]) == 15
+    assert len(cards) >= 150
+    hold(text, cards)
+
+
+def test_a_text_with_a_single_card_is_exhausted_by_it():
+    assert [len(batch) for batch in collected("a" * 1000, 15)] == [1]
+
+
+def test_known_fronts_of_other_texts_change_nothing():
+    text = "Osmosis is the flow of water through a membrane. Boilers are closed vessels that hold water."
+    assert propose(text, 15, ["What is Rome?"]) == propose(text, 15)

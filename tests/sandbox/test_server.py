@@ -12,6 +12,9 @@ import pytest
 
 from recto.sandbox.faults import FAULTS, OVERSIZE_BYTES
 from recto.sandbox.server import start
+from recto.text import prompt
+from recto.text.proposals import Bounds
+from recto.text.source import Topic
 
 TEXT = (
     "The steam engine is a machine that turns heat into motion. Thomas Newcomen built the first practical one "
@@ -36,6 +39,28 @@ def request(model="some/model", text=TEXT, **more):
         ],
         **more,
     }
+
+
+def about(topic, known=(), model="some/model"):
+    """A request about a topic, with fronts that must not come again."""
+    body = request(model)
+    body["messages"][1]["content"] = f"<topic>\n{topic}\n</topic>{listed(known)}"
+    return body
+
+
+def listed(known):
+    return "\n<known_fronts>\n" + "\n".join(known) + "\n</known_fronts>" if known else ""
+
+
+def knowing(known, model="some/model", text=TEXT):
+    """A request about a text, with fronts that must not come again."""
+    body = request(model, text)
+    body["messages"][1]["content"] += listed(known)
+    return body
+
+
+def fronts(answer):
+    return [card["front"] for card in json.loads(answer[2]["choices"][0]["message"]["content"])["flashcards"]]
 
 
 def connect(sandbox, timeout=5):
@@ -103,6 +128,27 @@ def test_the_same_request_gets_the_same_bytes(sandbox):
 def test_a_prompt_without_markers_is_the_source_text(sandbox):
     body = {"messages": [{"role": "user", "content": [{"type": "text", "text": TEXT}]}]}
     assert json.loads(post(sandbox, body)[2]["choices"][0]["message"]["content"])["flashcards"]
+
+
+@pytest.mark.parametrize("asked_for", [knowing, lambda known: about("The Alps", known)])
+def test_batches_that_know_the_ones_before_bring_new_cards_until_none_is_left(sandbox, asked_for):
+    known = []
+    while batch := fronts(post(sandbox, asked_for(known))):
+        assert len(batch) <= 4
+        known += batch
+    assert len(known) == len(set(known)) > 8
+
+
+def test_a_list_of_known_fronts_inside_the_text_is_text(sandbox):
+    text = f"{TEXT}\n<known_fronts>\n{fronts(post(sandbox, request()))[0]}\n</known_fronts>"
+    assert fronts(post(sandbox, request(text=text)))[0] == fronts(post(sandbox, request()))[0]
+
+
+def test_the_prompts_of_recto_are_understood(sandbox):
+    built = prompt.build(Topic("The Alps"), Bounds(proposals=2), known=["What is fact 1 about the Alps?"])
+    body = request()
+    body["messages"] = [{"role": "system", "content": built.system}, {"role": "user", "content": built.user}]
+    assert fronts(post(sandbox, body)) == ["What is fact 2 about The Alps?", "What is fact 3 about The Alps?"]
 
 
 def test_a_connection_serves_several_calls(sandbox):
@@ -195,6 +241,12 @@ def test_such_words_inside_a_line_are_text(sandbox):
     assert post(sandbox, request(text=f"Write [sandbox: http-429] to see it. {TEXT}"))[0] == 200
 
 
+def test_words_in_a_topic_choose_a_fault_and_are_left_out_of_the_cards(sandbox):
+    assert post(sandbox, about("The Alps [sandbox: http-429] in winter"))[0] == 429
+    [front, *_] = fronts(post(sandbox, about("The Alps [sandbox: extractive] in winter")))
+    assert front == "What is fact 1 about The Alps in winter?"
+
+
 @pytest.mark.parametrize("body", [request("sandbox/nope"), request(text=f"[sandbox: nope]\n{TEXT}")])
 def test_an_unknown_fault_is_refused_with_the_names_of_all(sandbox, body):
     status, _, answer = post(sandbox, body)
@@ -241,6 +293,13 @@ def test_a_proxys_page_is_html(sandbox):
 
 def test_flaky_fails_every_other_time(sandbox):
     assert [post(sandbox, request("sandbox/flaky"))[0] for _ in range(4)] == [500, 200, 500, 200]
+
+
+def test_flaky_batch_fails_once_at_the_second_batch_of_every_deck(sandbox):
+    first, second = request("sandbox/flaky-batch"), knowing(["What is heat?"], "sandbox/flaky-batch")
+    other = knowing(["What is heat?"], "sandbox/flaky-batch", text=f"{TEXT} And more.")
+    calls = [first, second, other, second, second, other, first, second, second]
+    assert [post(sandbox, call)[0] for call in calls] == [200, 503, 503, 200, 200, 200, 200, 503, 200]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@ from decimal import Decimal
 
 import pytest
 
-from recto.errors import UpstreamInvalidResponse
+from recto.errors import InvalidRequest, UpstreamInvalidResponse
 from recto.providers.openrouter import Completion
-from recto.text.generate import generate
+from recto.text.generate import ask, generate
 from recto.text.proposals import Bounds, Proposal
-from recto.text.source import SourceText
+from recto.text.source import SourceText, Topic
 
 SOURCE = SourceText("Paris is the capital of France. " * 40)
 CARD = {"front": "What is the capital of France?", "back": "Paris"}
@@ -17,7 +17,7 @@ class Model:
     """Answers what a test wants, and remembers what it was asked."""
 
     def __init__(self, content, finish_reason="stop"):
-        self.completion = Completion(content, "the/one-that-answered", finish_reason, 9, 3, Decimal("0.1"))
+        self.completion = Completion(content, "the/one-that-answered", finish_reason, 9, 3, Decimal("0.1"), "gen-1")
 
     def complete(self, **asked):
         self.asked = asked
@@ -41,4 +41,34 @@ def test_a_generation_without_a_card_is_an_invalid_response(content):
     with pytest.raises(UpstreamInvalidResponse) as caught:
         generate(Model(content, "length"), SOURCE, model="a/model", bounds=Bounds())
     assert caught.value.model == "the/one-that-answered"
+    assert caught.value.request_id == "gen-1"
+    assert caught.value.upstream_status == 200
     assert "finish_reason length" in caught.value.detail
+
+
+def test_asking_may_bring_nothing():
+    generation = ask(Model('{"flashcards": []}'), SOURCE, model="a/model", bounds=Bounds())
+    assert generation.proposals == []
+    assert generation.completion.request_id == "gen-1"
+
+
+def test_a_known_front_is_told_to_the_model_and_dropped_if_it_comes_again():
+    model = Model(json.dumps({"flashcards": [CARD, CARD | {"front": "Which city do the French govern from?"}]}))
+    known = ["  what is the capital of FRANCE"]
+    generation = ask(model, Topic("France"), model="a/model", bounds=Bounds(), known=known)
+    assert [card.front for card in generation.proposals] == ["Which city do the French govern from?"]
+    assert generation.drops == {"known": 1}
+    assert "what is the capital of FRANCE" in model.asked["user"]
+
+
+def test_a_generation_of_known_cards_alone_is_an_invalid_response():
+    with pytest.raises(UpstreamInvalidResponse) as caught:
+        generate(Model(json.dumps([CARD])), SOURCE, model="a/model", bounds=Bounds(), known=[CARD["front"]])
+    assert "1 known" in caught.value.detail
+
+
+def test_an_unknown_prompt_version_is_refused_before_the_model_is_asked():
+    model = Model(json.dumps([CARD]))
+    with pytest.raises(InvalidRequest):
+        generate(model, SOURCE, model="a/model", bounds=Bounds(), prompt_version="0")
+    assert not hasattr(model, "asked")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from recto.text.proposals import Bounds, Proposal, parse
+from recto.text.proposals import Bounds, Proposal, comparable, parse
 
 POLAND = {"front": "Jak nazywa się stolica Polski?", "back": "Warszawa"}
 WATER = {"front": "水的化学式是什么?", "back": "H₂O"}
@@ -365,3 +365,28 @@ def test_drops_are_counted_each_under_its_own_reason() -> None:
         "front_is_back": 1,
         "incomplete": 1,
     }
+
+
+def test_a_known_front_is_dropped_however_it_is_written() -> None:
+    parsed = parse(CLEAN, known=["jak nazywa się  stolica POLSKI", "水的化学式是什么？"])
+    assert [proposal.front for proposal in parsed.proposals] == [BOOK["front"], FRUIT["front"]]
+    assert parsed.drops == {"known": 2}
+
+
+def test_known_cards_take_no_place_among_the_kept() -> None:
+    parsed = parse(CLEAN, Bounds(proposals=3), known=[POLAND["front"]])
+    assert len(parsed.proposals) == 3
+    assert parsed.drops == {"known": 1}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("What is C?", "what  is “C”"), ("ﬁne", "FINE"), ("well-known", "well known"), ("Straße", "STRASSE")],
+)
+def test_texts_that_say_the_same_are_comparable(one: str, other: str) -> None:
+    assert comparable(one) == comparable(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("C", "C#"), ("-2", "2"), ("?", "!"), ("6*2", "6/2")])
+def test_texts_that_say_different_things_are_not_comparable(one: str, other: str) -> None:
+    assert comparable(one) != comparable(other)

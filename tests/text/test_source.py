@@ -3,7 +3,7 @@ from hashlib import sha256
 import pytest
 
 from recto.errors import InvalidRequest
-from recto.text.source import SourceText
+from recto.text.source import SourceText, Topic
 
 
 @pytest.mark.parametrize("length", [1000, 10_000])
@@ -39,3 +39,25 @@ def test_what_postgres_cannot_hold_is_refused(character):
 
 def test_the_hash_is_that_of_the_trimmed_text_in_utf_8():
     assert SourceText("  " + "ż" * 1000 + "\n").hash == sha256(("ż" * 1000).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("length", [3, 200])
+def test_both_bounds_of_a_topic_are_inside(length):
+    assert Topic("a" * length).length == length
+
+
+@pytest.mark.parametrize("length", [0, 2, 201])
+def test_a_topics_length_out_of_bounds_is_refused_and_named(length):
+    with pytest.raises(InvalidRequest, match=f"3 to 200 characters.*it has {length}\\."):
+        Topic("a" * length)
+
+
+def test_a_topic_is_trimmed_and_hashed_as_a_source_text_is():
+    assert Topic("\u2003 Żabki\n").text == "Żabki"
+    assert Topic(" Żabki ").hash == sha256("Żabki".encode()).hexdigest()
+
+
+@pytest.mark.parametrize("character", ["\x00", "\n", "\t", "\x1b", "\x85", chr(0xD83D)])
+def test_a_topic_is_one_line_of_visible_text(character):
+    with pytest.raises(InvalidRequest, match="one line"):
+        Topic(f"The French{character}Revolution")

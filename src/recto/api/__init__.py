@@ -4,7 +4,18 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from recto.api import errors, exports, generations, limits, observe, operations
+from recto.api import (
+    ai_generations,
+    decks,
+    errors,
+    exports,
+    generations,
+    limits,
+    observe,
+    operations,
+    sessions,
+    usage,
+)
 from recto.api.contract import MAX_BODY_BYTES
 from recto.runtime import Runtime
 
@@ -18,7 +29,7 @@ def create_app(runtime: Runtime) -> Flask:
     limits.register(app, runtime)
     errors.register(app)
     app.register_blueprint(operations.blueprint)
-    for resource in (generations, exports):
+    for resource in (generations, exports, ai_generations, sessions, decks, usage):
         app.register_blueprint(resource.blueprint)
         app.register_blueprint(
             resource.blueprint,
@@ -29,9 +40,20 @@ def create_app(runtime: Runtime) -> Flask:
         CORS(
             app,
             origins=list(origins),
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "If-None-Match",
+                "Prefer",
+                "X-Request-ID",
+            ],
             expose_headers=[
                 "X-Request-ID",
+                "ETag",
+                "Idempotent-Replayed",
+                "Location",
+                "Preference-Applied",
                 "Retry-After",
                 "RateLimit",
                 "RateLimit-Policy",

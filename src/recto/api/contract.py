@@ -123,11 +123,8 @@ class GenerationErrorLogPage(BaseModel):
     next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
 
 
-class PageQuery(BaseModel):
-    """Which part of a list to return."""
-
-    cursor: Annotated[int | None, Field(ge=1, le=2**63 - 1, description="The `next_cursor` of the page before.")] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)] = DEFAULT_PAGE_SIZE
+class Query(BaseModel):
+    """A query string. Unknown parameters are ignored."""
 
     @classmethod
     def parse(cls, request: Request) -> Self:
@@ -136,6 +133,16 @@ class PageQuery(BaseModel):
             return cls.model_validate(request.args.to_dict())
         except ValidationError as error:
             raise InvalidRequest("; ".join(map(_sentence, error.errors(include_input=False)))) from None
+
+
+PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]
+
+
+class PageQuery(Query):
+    """Which part of a list to return."""
+
+    cursor: Annotated[int | None, Field(ge=1, le=2**63 - 1, description="The `next_cursor` of the page before.")] = None
+    limit: PageSize = DEFAULT_PAGE_SIZE
 
 
 class Flashcard(BaseModel):

@@ -29,7 +29,7 @@ def register(app: Flask) -> None:
 
 def _known(error: RectoError) -> Response:
     response = Response(
-        to_json({"error": error.code, "message": error.message}),
+        to_json({"error": error.code, "message": error.message} | error.details),
         status=error.status,
         mimetype="application/json",
     )

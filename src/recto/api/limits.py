@@ -41,22 +41,23 @@ def limited(view: Callable[P, Response]) -> Callable[P, Response]:
     It counts in Flask-Limiter's storage itself, in a fixed window for each limit: the extension's default limits run
     before a blueprint's authentication, and its own checks take a round trip for each limit and more for the headers.
     """
+    scope = f"{view.__module__}.{view.__name__}"  # each kind of generation has a user's limit of its own
 
     @wraps(view)
     def checked(*args: P.args, **kwargs: P.kwargs) -> Response:
-        _check()
+        _check(scope)
         return view(*args, **kwargs)
 
     return checked
 
 
-def _check() -> None:
+def _check(scope: str) -> None:
     settings = current_app.extensions["recto"].settings
     rules = (
-        ("user", settings.limit_per_user, str(g.user.id)),
-        ("ip", settings.limit_per_ip, _network(request.remote_addr or "")),
+        ("user", settings.limit_per_user, (scope, str(g.user.id))),
+        ("ip", settings.limit_per_ip, (_network(request.remote_addr or ""),)),
     )
-    hits = _hit([(rule.key_for(name, key), rule.get_expiry()) for name, rule, key in rules])
+    hits = _hit([(rule.key_for(name, *key), rule.get_expiry()) for name, rule, key in rules])
     now = time()
     g.rate_limits = [
         (name, rule, rule.amount - count, max(1, ceil(ends - now)))

@@ -7,168 +7,251 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from pydantic_core import to_json
 
-from recto.api import contract
+from recto.api import contract, job_contract
+from recto.api.openapi_parts import REF, header, in_header, in_path, in_query, operation
 
-_REF = "#/components/schemas/{model}"
-_RESPONSES = {
-    200: "Done.",
-    400: "`invalid_request`: the body or a parameter breaks a rule; the message says which.",
-    401: "`unauthorized`: no token, or one that is malformed, forged, expired or not a user's.",
-    404: "`not_found`: there is no such record of the caller's.",
-    413: "`invalid_request`: the body is larger than 256 KiB.",
-    415: "`invalid_request`: the body is not JSON.",
-    429: "`rate_limited`: the limit per user or per address is reached.",
-    500: "`internal_error`: the database or the code failed.",
-    502: "`upstream_timeout`, `upstream_rate_limited`, `upstream_invalid_response` or `upstream_error`: the language "
-    "model's provider failed. The failure is recorded in the caller's generation error logs.",
-    503: "`unavailable`: the service cannot do its work at the moment.",
-}
+_LOCATION = {"Location": header("Where to follow the generation.")}
+_ETAG = {"ETag": header("Changes with the answer.")}
+_APPLIED = {"Preference-Applied": header("`respond-async`, if it was preferred.")}
+_PREFER = in_header("Prefer", "`respond-async`: have it run in the background.")
+_IF_NONE_MATCH = in_header("If-None-Match", "The `ETag` of what is known.")
 
 
-def _header(description: str, kind: str = "string") -> dict[str, Any]:
-    return {"description": description, "schema": {"type": kind}}
-
-
-_REQUEST_ID = {"X-Request-ID": _header("The request's own id if it sent a valid one, else a new one.")}
-_RETRY_AFTER = {"Retry-After": _header("Seconds after which to try again.", "integer")}
-_RATE_LIMIT = {
-    "RateLimit-Policy": _header('The limits: `"user";q=5;w=300, "ip";q=30;w=300`, hits and window in seconds.'),
-    "RateLimit": _header('What is left of them: `"user";r=4;t=300, "ip";r=29;t=300`, hits and seconds to the reset.'),
-}
-_HEADERS: dict[int, dict[str, Any]] = {
-    401: {"WWW-Authenticate": _header("`Bearer`")},
-    429: _RETRY_AFTER | _RATE_LIMIT,
-    502: _RETRY_AFTER,
-    503: _RETRY_AFTER,
-}
-
-
-def _operation(
-    operation_id: str,
-    summary: str,
-    *,
-    answer: type[BaseModel] | str,
-    errors: tuple[int, ...] = (),
-    body: type[BaseModel] | None = None,
-    parameters: list[dict[str, Any]] | None = None,
-    public: bool = False,
-    limited: bool = False,
-) -> dict[str, Any]:
-    statuses = sorted({500, *errors, *(() if public else (401, 503)), *((400, 413, 415) if body else ())})
-    content = {answer: {}} if isinstance(answer, str) else _json(answer)
-    headers = _REQUEST_ID | (_RATE_LIMIT if limited else {})
-    operation: dict[str, Any] = {
-        "operationId": operation_id,
-        "summary": summary,
-        "responses": {
-            "200": {"description": _RESPONSES[200], "headers": headers, "content": content},
-            **{
-                str(status): {
-                    "description": _RESPONSES[status],
-                    "headers": _REQUEST_ID | _HEADERS.get(status, {}),
-                    "content": _json(contract.Error),
-                }
-                for status in statuses
-            },
-        },
-    }
-    if body:
-        operation["requestBody"] = {"required": True, "content": _json(body)}
-    if parameters:
-        operation["parameters"] = parameters
-    if public:
-        operation["security"] = []
-    return operation
-
-
-def _json(model: type[BaseModel]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
-
-
-def _page_parameters() -> list[dict[str, Any]]:
-    properties = contract.PageQuery.model_json_schema()["properties"]
-    return [
-        {"name": name, "in": "query", "required": False, "schema": {k: v for k, v in schema.items() if k != "title"}}
-        for name, schema in properties.items()
-    ]
-
-
-def _paths() -> dict[str, Any]:
-    id_parameter = {
-        "name": "generation_id",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
-    }
+def _synchronous() -> dict[str, Any]:
     return {
         "/generations": {
-            "post": _operation(
+            "post": operation(
                 "createGeneration",
                 "Make flashcard proposals of a source text, and wait for them",
                 body=contract.CreateGeneration,
-                answer=contract.CreatedGeneration,
-                errors=(429, 502),
-                limited=True,
+                answers={200: contract.CreatedGeneration},
+                errors=(502,),
+                starts=True,
             ),
-            "get": _operation(
+            "get": operation(
                 "listGenerations",
                 "The caller's generations, newest first",
-                answer=contract.GenerationPage,
-                errors=(400,),
-                parameters=_page_parameters(),
+                answers={200: contract.GenerationPage},
+                parameters=in_query(contract.PageQuery),
             ),
         },
         "/generations/{generation_id}": {
-            "get": _operation(
+            "get": operation(
                 "getGeneration",
                 "One of the caller's generations",
-                answer=contract.Generation,
+                answers={200: contract.Generation},
                 errors=(404,),
-                parameters=[id_parameter],
-            )
+                parameters=(in_path("generation_id", type="integer", minimum=1, maximum=2**63 - 1),),
+            ),
         },
         "/generation-error-logs": {
-            "get": _operation(
+            "get": operation(
                 "listGenerationErrorLogs",
                 "The caller's failed generations, newest first",
-                answer=contract.GenerationErrorLogPage,
-                errors=(400,),
-                parameters=_page_parameters(),
-            )
+                answers={200: contract.GenerationErrorLogPage},
+                parameters=in_query(contract.PageQuery),
+            ),
         },
         "/exports/anki": {
-            "post": _operation(
+            "post": operation(
                 "exportAnki",
                 "An Anki deck package of the given flashcards; nothing is kept",
                 body=contract.ExportAnki,
-                answer="application/octet-stream",
-            )
+                answers={200: "application/octet-stream"},
+            ),
         },
-        "/healthz": {"get": _operation("healthz", "Is the process alive?", answer=contract.Status, public=True)},
-        "/readyz": {
-            "get": _operation("readyz", "Can requests be served?", answer=contract.Status, errors=(503,), public=True)
-        },
-        "/metrics": {"get": _operation("metrics", "Metrics for Prometheus", answer="text/plain", public=True)},
     }
+
+
+def _background() -> dict[str, Any]:
+    return {
+        "/ai/generations": {
+            "post": operation(
+                "startAiGeneration",
+                "Make flashcard proposals of a source text in the background, for review",
+                body=job_contract.StartGeneration,
+                answers={202: job_contract.StartedGeneration},
+                headers=_LOCATION,
+                starts=True,
+            ),
+            "get": operation(
+                "listAiGenerations",
+                "The caller's generations for review, in sessions and of decks, newest first",
+                answers={200: job_contract.AiGenerationPage},
+                parameters=in_query(job_contract.AiGenerationQuery),
+            ),
+        },
+        "/ai/generations/{generation_id}": {
+            "get": operation(
+                "getAiGeneration",
+                "One generation; with `wait`, as soon as it has ended",
+                answers={200: job_contract.AiGeneration, 304: None},
+                errors=(404,),
+                parameters=(in_path("generation_id"), *in_query(job_contract.WaitQuery), _IF_NONE_MATCH),
+                headers=_ETAG,
+            ),
+            "delete": operation(
+                "cancelAiGeneration",
+                "Cancel a generation that has not ended; erase the text and the suggestions of any",
+                answers={204: None},
+                errors=(404,),
+                parameters=(in_path("generation_id"),),
+            ),
+        },
+        "/ai/generations/{generation_id}/suggestions": {
+            "get": operation(
+                "listSuggestions",
+                "The suggestions of a generation, in order",
+                answers={200: job_contract.SuggestionList},
+                errors=(404,),
+                parameters=(in_path("generation_id"), *in_query(job_contract.SuggestionQuery)),
+            ),
+        },
+        "/ai/generations/{generation_id}/suggestions/review": {
+            "post": operation(
+                "reviewSuggestions",
+                "Accept or reject several suggestions, all or none",
+                body=job_contract.ReviewSuggestions,
+                answers={200: job_contract.SuggestionList},
+                errors=(404,),
+                parameters=(in_path("generation_id"),),
+            ),
+        },
+        "/ai/suggestions/{suggestion_id}": {
+            "patch": operation(
+                "reviewSuggestion",
+                "Accept, edit or reject a suggestion",
+                body=job_contract.ReviewSuggestion,
+                answers={200: job_contract.Suggestion},
+                errors=(404,),
+                parameters=(in_path("suggestion_id"),),
+            ),
+        },
+        "/sessions/ai": {
+            "post": operation(
+                "createSession",
+                "Make flashcard proposals for review, and wait for them",
+                body=job_contract.StartGeneration,
+                answers={200: job_contract.CreatedSession},
+                errors=(410, 502),
+                error=job_contract.FailedGeneration,
+                starts=True,
+            ),
+        },
+        "/sessions/ai/{generation_id}/retry": {
+            "post": operation(
+                "retryGeneration",
+                "Run a failed generation anew from its stored inputs",
+                answers={200: job_contract.CreatedSession, 202: job_contract.RetriedGeneration},
+                errors=(404, 410, 502),
+                error=job_contract.FailedGeneration,
+                parameters=(in_path("generation_id"), _PREFER),
+                headers=_APPLIED,
+                starts=True,
+            ),
+        },
+        "/decks/{deck_id}/generation": {
+            "post": operation(
+                "startDeckGeneration",
+                "Make pairs for a deck in the background, of a source text or a topic",
+                body=job_contract.StartDeckGeneration,
+                answers={202: job_contract.StartedGeneration},
+                errors=(404,),
+                parameters=(in_path("deck_id"),),
+                headers=_LOCATION,
+                starts=True,
+            ),
+            "get": operation(
+                "getDeckGeneration",
+                "A deck's latest generation and how far it is",
+                answers={200: job_contract.DeckGeneration},
+                errors=(404,),
+                parameters=(in_path("deck_id"),),
+            ),
+        },
+        "/decks/{deck_id}/pairs": {
+            "get": operation(
+                "listPairs",
+                "A deck's pairs, oldest first",
+                answers={200: job_contract.PairPage},
+                errors=(404,),
+                parameters=(in_path("deck_id"), *in_query(contract.PageQuery)),
+            ),
+        },
+        "/usage": {
+            "get": operation(
+                "getUsage",
+                "What is used of this month's quota",
+                answers={200: job_contract.Usage},
+            ),
+        },
+    }
+
+
+def _operations() -> dict[str, Any]:
+    return {
+        "/healthz": {
+            "get": operation(
+                "healthz",
+                "Is the process alive?",
+                answers={200: contract.Status},
+                public=True,
+            ),
+        },
+        "/readyz": {
+            "get": operation(
+                "readyz",
+                "Can requests be served?",
+                answers={200: contract.Status},
+                errors=(503,),
+                public=True,
+            ),
+        },
+        "/metrics": {
+            "get": operation(
+                "metrics",
+                "Metrics for Prometheus",
+                answers={200: "text/plain"},
+                public=True,
+            ),
+        },
+    }
+
+
+_MODELS: tuple[type[BaseModel], ...] = (
+    contract.CreateGeneration,
+    contract.CreatedGeneration,
+    contract.Generation,
+    contract.GenerationPage,
+    contract.GenerationErrorLog,
+    contract.GenerationErrorLogPage,
+    contract.ExportAnki,
+    contract.Error,
+    contract.Status,
+    job_contract.StartGeneration,
+    job_contract.StartDeckGeneration,
+    job_contract.StartedGeneration,
+    job_contract.AiGeneration,
+    job_contract.AiGenerationPage,
+    job_contract.DeckGeneration,
+    job_contract.Suggestion,
+    job_contract.SuggestionList,
+    job_contract.PairPage,
+    job_contract.ReviewSuggestion,
+    job_contract.ReviewSuggestions,
+    job_contract.Usage,
+    job_contract.CreatedSession,
+    job_contract.RetriedGeneration,
+    job_contract.FailedGeneration,
+)
 
 
 @cache
 def document() -> dict[str, Any]:
     """Return the OpenAPI document. It is the same for the life of the process."""
-    models = (
-        contract.CreateGeneration,
-        contract.CreatedGeneration,
-        contract.Generation,
-        contract.GenerationPage,
-        contract.GenerationErrorLog,
-        contract.GenerationErrorLogPage,
-        contract.ExportAnki,
-        contract.Error,
-        contract.Status,
-    )
     _, schemas = models_json_schema(
-        [(model, "validation" if issubclass(model, contract.Body) else "serialization") for model in models],
-        ref_template=_REF,
+        [(model, "validation" if issubclass(model, contract.Body) else "serialization") for model in _MODELS],
+        ref_template=REF,
     )
     return {
         "openapi": "3.1.0",
@@ -179,7 +262,7 @@ def document() -> dict[str, Any]:
             "also served under `/api`.",
         },
         "security": [{"bearer": []}],
-        "paths": _paths(),
+        "paths": _synchronous() | _background() | _operations(),
         "components": {
             "schemas": schemas["$defs"],
             "securitySchemes": {

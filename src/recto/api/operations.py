@@ -1,14 +1,15 @@
 """For operators and tools: is it alive, is it ready, what has it done, how is it called."""
 
 import psycopg
-from flask import Blueprint, Response, current_app, render_template, send_from_directory
+from flask import Blueprint, Response, render_template, send_from_directory
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 from psycopg_pool import PoolTimeout
 
 from recto.api import openapi
+from recto.api.context import runtime
 from recto.api.contract import Status
-from recto.db import migrations
+from recto.db import migrations, upkeep
 from recto.errors import Unavailable
 from recto.telemetry import log, render_metrics
 
@@ -31,7 +32,7 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Answer whether requests can be served: the database is reachable and its migrations are current."""
     try:
-        with current_app.extensions["recto"].pool.connection(timeout=2) as conn:
+        with runtime().pool.connection(timeout=2) as conn:
             pending = migrations.pending(conn)
     except psycopg.errors.UndefinedTable:
         pending = ["all"]
@@ -46,8 +47,13 @@ def readyz() -> Response:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Answer with the metrics of all processes, for Prometheus."""
-    return Response(render_metrics(), content_type=CONTENT_TYPE_LATEST)
+    """Answer with the metrics of all processes, for Prometheus; without the jobs if the database is away."""
+    try:
+        shared = upkeep.in_flight(runtime().pool)
+    except (psycopg.Error, PoolTimeout) as error:
+        log.warning("jobs_not_counted", reason=type(error).__name__)
+        shared = None
+    return Response(render_metrics(shared), content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/openapi.json")

@@ -57,9 +57,26 @@ def claims(user_id: UUID) -> str:
 @contextmanager
 def as_user(pool: Pool, user_id: UUID) -> Iterator[Connection]:
     """Lend a connection in a transaction that sees and writes only what row-level security lets this user."""
+    with _acting(pool, "authenticated", claims(user_id)) as conn:
+        yield conn
+
+
+@contextmanager
+def as_service(pool: Pool, user_id: UUID | None) -> Iterator[Connection]:
+    """Lend a connection in a transaction with the service's own rights, which users do not have.
+
+    For a user's request they are walled in to the rows of ``user_id``; None is for the worker, which serves everybody.
+    """
+    with _acting(pool, "recto_service", claims(user_id) if user_id else "") as conn:
+        yield conn
+
+
+@contextmanager
+def _acting(pool: Pool, role: str, claims: str) -> Iterator[Connection]:
     with pool.connection() as conn, conn.transaction():
         conn.execute(
-            "select set_config('request.jwt.claims', %s, true), set_config('role', 'authenticated', true)",
-            (claims(user_id),),
+            "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true),"
+            " set_config('search_path', 'public, procrastinate', true)",  # the queue's own functions ask for it
+            (claims, role),
         )
         yield conn

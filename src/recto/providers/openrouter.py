@@ -42,7 +42,10 @@ _FORMATS = ("json_schema", "json_object", "plain")
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model wrote. ``model`` is the one that answered; tokens are the provider's own count, None if not told."""
+    """What a model wrote. ``model`` is the one that answered; tokens are the provider's own count, None if not told.
+
+    ``request_id`` is the provider's name for the call, under which it can be asked about it.
+    """
 
     content: str
     model: str
@@ -50,10 +53,14 @@ class Completion:
     tokens_input: int | None
     tokens_output: int | None
     cost_usd: Decimal | None
+    request_id: str | None = None
 
 
 class OpenRouter:
-    """A client for one base URL and key. Safe to share between threads and greenlets."""
+    """A client for one base URL and key. Safe to share between threads and greenlets.
+
+    ``quick_retry``: whether a call tries again by itself; not for a caller that has attempts of its own.
+    """
 
     def __init__(
         self,
@@ -64,12 +71,14 @@ class OpenRouter:
         timeout_ms: int,
         max_tokens: int,
         fallback_models: tuple[str, ...] = (),
+        quick_retry: bool = True,
     ) -> None:
         self._session = session
         self._api_key = api_key
         self._timeout_s = timeout_ms / 1000
         self._max_tokens = max_tokens
         self._fallback_models = fallback_models
+        self._quick_retry = quick_retry
         self._refused_formats: dict[str, int] = {}  # model -> how many of _FORMATS it refuses
         self._url = f"{base_url}/chat/completions"
         # Preparing a request anew costs a third of a call; only the body differs.
@@ -89,8 +98,8 @@ class OpenRouter:
     def complete(self, *, model: str, system: str, user: str, schema_name: str, schema: dict[str, Any]) -> Completion:
         """Ask for a completion that follows ``schema`` and return it.
 
-        The timeout is a total one, over all attempts. A retryable failure is tried once more if the first attempt
-        left at least half of the time. Raises ``UpstreamError``.
+        The timeout is a total one, over all attempts. With ``quick_retry``, a retryable failure is tried once more if
+        the first attempt left at least half of the time. Raises ``UpstreamError``.
         """
         started = monotonic()
         deadline = started + self._timeout_s
@@ -105,9 +114,11 @@ class OpenRouter:
         try:
             return self._step_down(body, json_schema, deadline)
         except UpstreamError as error:
+            if not (self._quick_retry and error.retryable):
+                raise
             pause_s = error.retry_after_s or _RETRY_PAUSE_S * random.uniform(0.5, 1.5)  # noqa: S311  spreads load
             elapsed_s = monotonic() - started
-            if not error.retryable or pause_s > _LONGEST_RETRY_PAUSE_S or elapsed_s + pause_s > self._timeout_s / 2:
+            if pause_s > _LONGEST_RETRY_PAUSE_S or elapsed_s + pause_s > self._timeout_s / 2:
                 raise
         sleep(pause_s)
         return self._step_down(body, json_schema, deadline)
@@ -145,18 +156,24 @@ class OpenRouter:
                 stream=True,
                 timeout=urllib3.Timeout(connect=min(left_s, _CONNECT_TIMEOUT_S), total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
             )
-        with _translated(UpstreamBrokenAnswer, model, deadline):
-            raw = _read(response, model)
-        answer = _parse(raw)
-        if response.status_code == 200 and answer and (choice := _choice(answer)):
-            return _completion(answer, choice, model)
-        raise openrouter_errors.translate(
-            status=response.status_code,
-            answer=answer,
-            retry_after=response.headers.get("Retry-After"),
-            model=model,
-            secrets=[self._api_key, *(message["content"] for message in body["messages"])],
-        )
+        answer = None
+        try:
+            with _translated(UpstreamBrokenAnswer, model, deadline):
+                raw = _read(response, model)
+            answer = _parse(raw)
+            if response.status_code == 200 and answer and (choice := _choice(answer)):
+                return _completion(answer, choice, model, _request_id(answer, response))
+            raise openrouter_errors.translate(
+                status=response.status_code,
+                answer=answer,
+                retry_after=response.headers.get("Retry-After"),
+                model=model,
+                secrets=[self._api_key, *(message["content"] for message in body["messages"])],
+            )
+        except UpstreamError as error:
+            error.upstream_status = error.upstream_status or response.status_code
+            error.request_id = _request_id(answer, response)
+            raise
 
 
 @contextmanager
@@ -218,9 +235,8 @@ def _choice(answer: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _completion(answer: dict[str, Any], choice: dict[str, Any], asked_model: str) -> Completion:
-    model = answer.get("model")
-    model = model if isinstance(model, str) and model and model.isprintable() and len(model) <= 200 else asked_model
+def _completion(answer: dict[str, Any], choice: dict[str, Any], asked_model: str, request_id: str | None) -> Completion:
+    model = _name(answer.get("model")) or asked_model
     message = choice.get("message")
     message = message if isinstance(message, dict) else {}
     content = _text(message.get("content"))
@@ -239,7 +255,17 @@ def _completion(answer: dict[str, Any], choice: dict[str, Any], asked_model: str
         tokens_input=_count(usage.get("prompt_tokens")),
         tokens_output=_count(usage.get("completion_tokens")),
         cost_usd=_cost(usage.get("cost")),
+        request_id=request_id,
     )
+
+
+def _request_id(answer: dict[str, Any] | None, response: requests.Response) -> str | None:
+    return _name((answer or {}).get("id")) or _name(response.headers.get("X-Generation-Id"))
+
+
+def _name(value: Any) -> str | None:
+    """Return a name that a log and PostgreSQL can hold."""
+    return value if isinstance(value, str) and value and value.isprintable() and len(value) <= 200 else None
 
 
 def _text(content: Any) -> str:

@@ -56,7 +56,7 @@ def translate(
     detail = _without(secrets, parts)
     retry_after_s = _seconds(retry_after)
     if upstream_status == 429:
-        return UpstreamRateLimited(detail, model=model, retry_after_s=retry_after_s)
+        return UpstreamRateLimited(detail, model=model, retry_after_s=retry_after_s, upstream_status=upstream_status)
     if upstream_status in _FORMAT_REFUSAL_STATUSES and _FORMAT_REFUSAL.search(f"{error_type} {message}"):
         return FormatRefused(upstream_status, detail, model=model)
     return UpstreamHTTPError(upstream_status, detail, model=model, retry_after_s=retry_after_s)

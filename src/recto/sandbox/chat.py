@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from recto.sandbox.extractive import propose
+from recto.sandbox import extractive, invented
 
 MODEL = "sandbox/extractive"
 PROVIDER = "Sandbox"
 
 _CARDS_BY_DEFAULT = 15
 _AT_MOST = re.compile(r"at most (\d{1,3}) flashcards?", re.IGNORECASE)
-_SOURCE = re.compile(r"^<source_text>[ \t]*\r?\n(.*)\n</source_text>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
-_FAULT_LINE = re.compile(r"^[ \t]*\[sandbox:[ \t]*([^\]\n]*?)[ \t]*\][ \t]*\r?(?:\n|\Z)", re.MULTILINE)
+_MATERIAL = re.compile(r"^<(source_text|topic)>[ \t]*\r?\n(.*)\n</\1>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+_KNOWN = re.compile(r"^<known_fronts>[ \t]*\r?\n(.*)\n</known_fronts>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+_FAULT = re.compile(r"[ \t]*\[sandbox:[ \t]*([^\]\n]*?)[ \t]*\][ \t]*")
+_FAULT_LINE = re.compile(rf"^{_FAULT.pattern}\r?(?:\n|\Z)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -42,20 +44,24 @@ class BadRequest(Exception):
 class Call:
     """A valid request for a chat completion.
 
-    ``fault``: the failure asked for by a line ``[sandbox: …]`` of the source text or else by the model's name,
-    "" for none. ``text``: the source text without such lines. ``response_format``: its type, "" for none.
+    ``fault``: the failure asked for by a line ``[sandbox: …]`` of the source text, by such words in the topic, or else
+    by the model's name, "" for none. ``text``: the source text or topic without them. ``known``: the fronts that must
+    not come again. ``response_format``: its type, "" for none.
     """
 
     id: str
     fault: str
     text: str
+    is_topic: bool
+    known: tuple[str, ...]
     limit: int
     response_format: str
     prompt_characters: int
 
     def cards(self) -> list[dict[str, str]]:
-        """The proposals that the text yields."""
-        return propose(self.text, self.limit)
+        """The proposals that the text or topic yields beside the known ones."""
+        propose = invented.propose if self.is_topic else extractive.propose
+        return propose(self.text, self.limit, self.known)
 
     def answer(self) -> Reply:
         """The good answer."""
@@ -113,15 +119,19 @@ def parse(body: bytes) -> Call:
         raise BadRequest("The sandbox does not stream.")
 
     prompt = next((text for role, text in reversed(texts) if role == "user"), "")
-    marked = _SOURCE.search(prompt)
-    source = marked[1] if marked else prompt
-    asked = _FAULT_LINE.search(source)
+    marked = _MATERIAL.search(prompt)
+    is_topic, material = (marked[1] == "topic", marked[2]) if marked else (False, prompt)
+    known = _KNOWN.search(prompt, marked.end()) if marked else None
+    marker = _FAULT if is_topic else _FAULT_LINE
+    asked = marker.search(material)
     bound = next((match for role, text in texts if role == "system" and (match := _AT_MOST.search(text))), None)
     fault = asked[1] if asked else model.removeprefix("sandbox/") if model.startswith("sandbox/") else ""
     return Call(
         id=f"gen-sandbox-{sha256(body).hexdigest()[:20]}",
         fault="" if fault == MODEL.removeprefix("sandbox/") else fault,
-        text=_FAULT_LINE.sub("", source),
+        text=marker.sub(" ", material).strip() if is_topic else marker.sub("", material),
+        is_topic=is_topic,
+        known=tuple(known[1].splitlines()) if known else (),
         limit=int(bound[1]) if bound else _CARDS_BY_DEFAULT,
         response_format=str(response_format.get("type", "")),
         prompt_characters=sum(len(text) for _, text in texts),

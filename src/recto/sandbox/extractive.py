@@ -7,7 +7,7 @@ on a number, a name or a telling word. The chosen cards are spread over the whol
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from recto.sandbox.grammar import questions
@@ -70,21 +70,29 @@ class _Candidate(NamedTuple):
     back: str
 
 
-def propose(text: str, limit: int) -> list[dict[str, str]]:
-    """At most ``limit`` cards ``{"front", "back"}`` in the order of the text, the same for the same text.
+def propose(text: str, limit: int, known: Collection[str] = ()) -> list[dict[str, str]]:
+    """At most ``limit`` cards ``{"front", "back"}`` in the order of the text, the same for the same text and ``known``.
 
     Every back is an exact substring of the text. Fronts have at most 200 characters, backs at most 500; no
     two fronts are alike, nor two backs, and no front holds its own answer. A text with at least 1,000
     characters that are neither white space nor control characters yields at least one card.
+
+    No front is like one of ``known``, so that calls which add the fronts that they got bring new cards until the
+    text is exhausted.
     """
     language = _language(text)
-    candidates = sorted(_candidates(text, language), key=lambda candidate: (candidate.rank, candidate.start))
+    asked = set(map(key, known))
+
+    def new(offers: Iterable[_Candidate]) -> list[_Candidate]:
+        return [offer for offer in offers if key(offer.front) not in asked]
+
+    candidates = sorted(new(_candidates(text, language)), key=lambda candidate: (candidate.rank, candidate.start))
     cards: dict[int, _Candidate] = {}
     taken: set[tuple[str, str]] = set()
 
     def take(offers: list[_Candidate]) -> None:
         for offer in offers:
-            keys = {("front", _key(offer.front)), ("back", _key(offer.back))}
+            keys = {("front", key(offer.front)), ("back", key(offer.back))}
             if len(cards) < limit and offer.start not in cards and not keys & taken:
                 cards[offer.start] = offer
                 taken.update(keys)
@@ -98,7 +106,7 @@ def propose(text: str, limit: int) -> list[dict[str, str]]:
     for candidate in candidates:
         if candidate.rank <= _FILLER:
             take([candidate])
-    chosen = [cards[start] for start in sorted(cards)] or list(_last_resort(text, language))[:limit]
+    chosen = [cards[start] for start in sorted(cards)] or new(_last_resort(text, language))[:limit]
     return [{"front": card.front, "back": card.back} for card in chosen]
 
 
@@ -140,18 +148,18 @@ def _last_resort(text: str, language: str) -> Iterator[_Candidate]:
 
 
 def _fits(front: str, back: str) -> bool:
-    key = _key(back)
+    answer = key(back)
     return (
         len(front) <= FRONT_MAX
         and len(back) <= BACK_MAX
-        and bool(key)
+        and bool(answer)
         and not _CONTROL.search(front + back)
-        and key not in _key(front)
+        and answer not in key(front)
         and back.casefold() not in front.casefold()
     )
 
 
-def _key(text: str) -> str:
+def key(text: str) -> str:
     """What two texts have in common that differ in case, compatibility forms, spacing or punctuation only."""
     return " ".join(re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", text).casefold()).split())
 

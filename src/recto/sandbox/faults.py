@@ -209,6 +209,21 @@ def _flaky(call: Call, failed: set[str]) -> Reply:
 FAULTS["flaky"] = Fault("Answers 500 to a request's first call and well to its second, in turns.", _flaky)
 
 
+def _flaky_batch(call: Call, failed: set[str]) -> Reply:
+    deck = f"deck {call.text}"
+    if not call.known:
+        failed.discard(deck)  # so that the text's next deck meets it too
+    elif deck not in failed:
+        failed.add(deck)
+        return error(503, "provider_overloaded", "The provider is overloaded.", provider_name=PROVIDER)
+    return call.answer()
+
+
+FAULTS["flaky-batch"] = Fault(
+    "Answers 503 to a text's first call with known fronts and well to all others.", _flaky_batch
+)
+
+
 @_fault
 def no_schema(call: Call) -> Reply:
     """Refuses response_format json_schema with 400 and answers the rest well."""

@@ -11,7 +11,7 @@ Reading goes from exact to lenient, and each step sees only what the one before 
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from json import JSONDecoder, dumps
@@ -19,6 +19,8 @@ from unicodedata import category, normalize
 
 import jiter
 import json_repair
+
+from recto.text import latex
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class ParsedProposals:
 DEFAULT_BOUNDS = Bounds()
 
 
-def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS) -> ParsedProposals:
+def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS, known: Collection[str] = ()) -> ParsedProposals:
     r"""Read the flashcards in a model's answer; keep the good ones, count the others by reason. Never raises.
 
     A card is dropped for the first of these that holds:
@@ -61,14 +63,16 @@ def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS) -> ParsedProposals:
     - ``too_long``: a side exceeds its bound
     - ``front_is_back``: both sides say the same
     - ``leak``: the question holds the whole answer
+    - ``known``: its front repeats one of ``known``
     - ``duplicate``: its front repeats a kept card's
     - ``surplus``: a fine card, but ``bounds.proposals`` are kept already
 
-    Texts are compared by NFKC and case folding, with white space and punctuation collapsed. Sides are trimmed, and
-    ``\r\n`` becomes ``\n``; otherwise they are returned as written.
+    Texts are compared as ``comparable`` has them. Sides are trimmed, and ``\r\n`` becomes ``\n``; otherwise they are
+    returned as written.
     """
     entries, incomplete = _read(content)
     parsed = ParsedProposals([], Counter(["incomplete"] * incomplete))
+    taken = set(map(comparable, known))
     fronts: set[str] = set()
     for entry in entries:
         front, back = _sides(entry)
@@ -85,11 +89,13 @@ def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS) -> ParsedProposals:
         elif len(proposal.front) > bounds.front or len(proposal.back) > bounds.back:
             reason = "too_long"
         else:
-            question, answer = _comparable(proposal.front), _comparable(proposal.back)
+            question, answer = comparable(proposal.front), comparable(proposal.back)
             if question == answer:
                 reason = "front_is_back"
             elif _leaks(question, answer):
                 reason = "leak"
+            elif question in taken:
+                reason = "known"
             elif question in fronts:
                 reason = "duplicate"
             elif len(parsed.proposals) >= bounds.proposals:
@@ -108,7 +114,7 @@ _JSON_START = re.compile(r'\{\s*"|\[\s*\{')
 
 def _read(content: str) -> tuple[list[object], int]:
     """The entries that should be cards, and how many cards were not whole."""
-    text = _BACKSLASH.sub(_escape_latex, content) if "\\" in content else content
+    text = latex.escape(content)
     with suppress(ValueError):
         return list(_entries(jiter.from_json(text.encode()))), 0
     entries: list[object] = []
@@ -229,39 +235,6 @@ def _entries(value: object, depth: int = 5) -> Iterator[object]:
         yield value
 
 
-# LaTeX that a model wrote with a single backslash inside JSON.
-#
-# \b, \f and \r before a letter, \u without four hexadecimal digits, and whatever JSON knows no escape for can only be
-# LaTeX. \n and \t are, if the letters from there spell a whole command: \nabla, \times. Commands that are also a line
-# break or a tab before a word (Polish "u", Italian "e", English "an") must stand in $…$ or \(…\), or before a digit, an
-# operator, a brace or the string's end.
-_COMMANDS = (
-    "n(?:abla|atural|cong|earrow|eq|ewline|exists|geq|gtr|leq|less|[Ll]eft(?:right)?arrow|[Rr]ightarrow|mid|olimits"
-    "|onumber|otin|ot|parallel|prec|sim|su[bp]seteq|su[bp]set|succ|warrow)"
-    "|t(?:ag|anh|binom|ext(?:bf|color|degree|it|normal|rm|sc|sf|style|subscript|superscript|tt|up)?|frac|herefore|heta"
-    "|hickspace|hinspace|ilde|imes|riangle(?:left|right)?(?:eq|q)?|woheadrightarrow)"
-)
-_COMMANDS_OR_WORDS = "n(?:e|eg|i|u)|t(?:an|au|o|op|t)"
-_BACKSLASH = re.compile(
-    rf"""\\(?:
-        (?:{_COMMANDS})(?![A-Za-z])
-        |(?:{_COMMANDS_OR_WORDS})(?=\s*[\d\\_^{{(=+\-*/<>|$"])
-        |(?P<word>(?:{_COMMANDS_OR_WORDS})(?![A-Za-z]))
-        |(?P<json>[\\"'/nt]|[bfr](?![A-Za-z])|u(?:[0-9a-fA-F]{{4}}|[0-9a-fA-F]{{0,3}}\Z)|\Z)
-    )?""",
-    re.VERBOSE,
-)
-
-
-def _escape_latex(found: re.Match[str]) -> str:
-    latex = found["json"] is None
-    if found["word"]:
-        before = found.string[max(0, found.start() - DEFAULT_BOUNDS.back) : found.start()]
-        before = before[before.rfind('"') + 1 :]
-        latex = before.count("$") % 2 == 1 or before.count(r"\(") > before.count(r"\)")
-    return "\\" + found[0] if latex else found[0]
-
-
 _VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -272,7 +245,8 @@ _PUNCTUATION = re.compile(
 _HYPHEN = re.compile(r"-(?!\d)|(?<=\w)-")  # the others are the minus of a number
 
 
-def _comparable(text: str) -> str:
+def comparable(text: str) -> str:
+    """Return what texts have in common that say the same: NFKC, case folded, white space and punctuation collapsed."""
     folded = text.lower() if text.isascii() else normalize("NFKC", text).casefold()
     if "-" in folded:
         folded = _HYPHEN.sub(" ", folded)

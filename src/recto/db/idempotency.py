@@ -1,0 +1,100 @@
+"""The table ``recto.idempotency_keys``: answers that are given again when their request is repeated."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from recto.db.pool import Pool, as_service
+from recto.errors import IdempotencyKeyReused, InProgress
+
+KEPT_FOR = timedelta(hours=24)
+
+# Exactly one of several simultaneous requests gets its row back: it found no row, an old one, or one whose holder died.
+_TAKE = """
+    insert into recto.idempotency_keys as old (user_id, key, request_hash, locked_until)
+    values (%(user_id)s, %(key)s, %(request_hash)s, now() + %(lease)s)
+    on conflict (user_id, key) do update set
+        request_hash = excluded.request_hash, locked_until = excluded.locked_until, created_at = now(),
+        status = null, body = null, location = null
+    where old.created_at < now() - %(kept_for)s
+        or (old.status is null and old.locked_until < now() and old.request_hash = excluded.request_hash)
+    returning locked_until
+"""
+_LOOK = """
+    select request_hash, status, body, location, extract(epoch from locked_until - now())::float8
+    from recto.idempotency_keys where user_id = %s and key = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request was answered."""
+
+    status: int
+    body: bytes
+    location: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A key that the caller holds. What it writes is checked against ``locked_until``: who took it over has another."""
+
+    user_id: UUID
+    key: str
+    locked_until: datetime
+
+
+def take(pool: Pool, user_id: UUID, key: str, request_hash: str, *, lease_s: float) -> Claim | Answer:
+    """Take the key for ``lease_s``, or return the answer that it has.
+
+    Raises ``InProgress`` while another request holds it, ``IdempotencyKeyReused`` if it belongs to another request.
+    """
+    with as_service(pool, user_id) as conn:
+        taken = conn.execute(
+            _TAKE,
+            {
+                "user_id": user_id,
+                "key": key,
+                "request_hash": request_hash,
+                "lease": timedelta(seconds=lease_s),
+                "kept_for": KEPT_FOR,
+            },
+        ).fetchone()
+        if taken:
+            return Claim(user_id, key, taken[0])
+        row = conn.execute(_LOOK, (user_id, key)).fetchone()
+    if row is None:  # it was released in between
+        raise InProgress(retry_after_s=1)
+    known_hash, status, body, location, left_s = row
+    if known_hash != request_hash:
+        raise IdempotencyKeyReused
+    if status is None:
+        raise InProgress(
+            "The first request with this idempotency key is running.", retry_after_s=max(1, min(left_s, 5))
+        )
+    return Answer(status, body, location)
+
+
+def store(pool: Pool, claim: Claim, answer: Answer) -> None:
+    """Keep the answer, unless the key was taken over."""
+    with as_service(pool, claim.user_id) as conn:
+        conn.execute(
+            "update recto.idempotency_keys set status = %s, body = %s, location = %s"
+            " where user_id = %s and key = %s and locked_until = %s",
+            (answer.status, answer.body, answer.location, claim.user_id, claim.key, claim.locked_until),
+        )
+
+
+def release(pool: Pool, claim: Claim) -> None:
+    """Leave the key as if it had never been sent, unless it was taken over."""
+    with as_service(pool, claim.user_id) as conn:
+        conn.execute(
+            "delete from recto.idempotency_keys where user_id = %s and key = %s and locked_until = %s",
+            (claim.user_id, claim.key, claim.locked_until),
+        )
+
+
+def purge(pool: Pool) -> int:
+    """Delete the keys whose time is over; return how many there were."""
+    with as_service(pool, None) as conn:
+        return conn.execute("delete from recto.idempotency_keys where created_at < now() - %s", (KEPT_FOR,)).rowcount

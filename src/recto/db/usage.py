@@ -1,0 +1,70 @@
+"""The table ``usage_ledger``: what a user's generations count against a monthly quota."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from psycopg import Connection
+
+from recto.db.pool import Pool, as_user
+from recto.errors import QuotaExceeded
+
+_LOCK = 0x5EC71  # a class of its own among the advisory locks
+
+# In flight is what has not ended, unless the process that ran it is gone.
+_USED_AND_RESERVED = """
+    select
+        (select coalesce(sum(amount), 0) from usage_ledger where user_id = %(user_id)s and created_at >= %(month)s),
+        (select count(*) from generation_jobs where user_id = %(user_id)s and status in ('pending', 'running')
+            and (lease_until is null or lease_until > now()))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Generations of this month (UTC): ``used`` succeeded, ``reserved`` are in flight; ``limit`` None is no quota."""
+
+    limit: int | None
+    used: int
+    reserved: int
+    resets_at: datetime
+
+
+def read(pool: Pool, user_id: UUID, limit: int | None) -> Usage:
+    """Return what the user has used."""
+    with as_user(pool, user_id) as conn:
+        return _read(conn, user_id, limit)
+
+
+def reserve(conn: Connection, user_id: UUID, limit: int | None) -> None:
+    """Make sure that the job that ``conn`` is about to start fits the quota, against all that start at the same time.
+
+    Raises ``QuotaExceeded``. The job's own row, in flight, is the reservation.
+    """
+    if limit is None:
+        return
+    conn.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, str(user_id)))
+    usage = _read(conn, user_id, limit)
+    if usage.used + usage.reserved >= limit:
+        wait_s = (usage.resets_at - datetime.now(UTC)).total_seconds()
+        raise QuotaExceeded(
+            f"This month's {limit} generations are used up; the next begin at {usage.resets_at:%Y-%m-%dT%H:%MZ}.",
+            retry_after_s=max(1.0, wait_s),
+        )
+
+
+def debit(conn: Connection, user_id: UUID, job_id: UUID, kind: str) -> None:
+    """Count a job that has succeeded, once."""
+    conn.execute(
+        "insert into usage_ledger (user_id, job_id, kind) values (%s, %s, %s) on conflict (job_id) do nothing",
+        (user_id, job_id, kind),
+    )
+
+
+def _read(conn: Connection, user_id: UUID, limit: int | None) -> Usage:
+    now = datetime.now(UTC)
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    row = conn.execute(_USED_AND_RESERVED, {"user_id": user_id, "month": month}).fetchone()
+    assert row is not None  # noqa: S101  a select of scalars always has one row
+    resets_at = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
+    return Usage(limit=limit, used=int(row[0]), reserved=int(row[1]), resets_at=resets_at)
