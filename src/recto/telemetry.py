@@ -113,8 +113,17 @@ def log_failure(error: BaseException) -> None:
     log.error("unforeseen_error", type=type(error).__qualname__, reason=reason, frames=frames)
 
 
+class _LibraryHandler(logging.Handler):
+    """Says what libraries warn of in our own form, on one line and without a traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = " ".join(record.getMessage().split())
+        log.log(record.levelno, "library", logger=record.name, message=message)
+
+
 def configure_logging(log_format: Literal["json", "console"]) -> None:
     """Send one line an event to standard error: JSON, or columns for a person."""
+    logging.basicConfig(level=logging.WARNING, handlers=[_LibraryHandler()])
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,13 +11,12 @@ from psycopg import Connection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from recto.db import usage
+from recto.db import attempts, usage
+from recto.db.idempotency import KEPT_FOR
 from recto.db.jobs import ATTEMPT, JOB, MAX_ATTEMPTS, SHOWN, Attempt, JobRow, tell
 from recto.db.pool import Pool, as_service
 from recto.db.queue import enqueue
 from recto.errors import AlreadySucceeded, Expired, InProgress, NotFound, RateLimited
-
-IDEMPOTENCY_KEYS_LAST = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,11 @@ def begin(pool: Pool, user_id: UUID, new: NewJob, *, quota: int | None, lease_s:
 def _existing(conn: Connection, user_id: UUID, new: NewJob) -> UUID | None:
     if new.idempotency_key is None:
         return None
+    # One that failed is not what the caller asks for again: its answer is gone, or the key was left free.
     conn.execute(
-        "update generation_jobs set idempotency_key = null"
-        " where user_id = %s and idempotency_key = %s and created_at < now() - %s",
-        (user_id, new.idempotency_key, IDEMPOTENCY_KEYS_LAST),
+        "update generation_jobs set idempotency_key = null where user_id = %s and idempotency_key = %s"
+        " and (created_at < now() - %s or status in ('failed', 'canceled'))",
+        (user_id, new.idempotency_key, KEPT_FOR),
     )
     row = conn.execute(
         "select id from generation_jobs where user_id = %s and idempotency_key = %s", (user_id, new.idempotency_key)
@@ -129,12 +130,13 @@ def retry(
             raise AlreadySucceeded
         if row.status in ("pending", "running") and not lost:
             raise InProgress
-        if not lost:
-            retry_at = row.retry_at(window)
-            if retry_at is None:
-                raise Expired
-            if (wait_s := (retry_at - now).total_seconds()) > 0:
-                raise RateLimited("This generation failed a moment ago.", retry_after_s=wait_s)
+        if lost:
+            attempts.log(conn, job_id, attempts.LOST)
+        elif (retry_at := row.retry_at(window)) is None:
+            raise Expired
+        elif (wait_s := (retry_at - now).total_seconds()) > 0:
+            text = f"This generation failed a moment ago. Try again in {ceil(wait_s)} seconds."
+            raise RateLimited(text, retry_after_s=wait_s)
         usage.reserve(conn, user_id, quota)
         tell(conn, user_id, job_id, "ai_generation_retried")
         if lease_s is None or row.kind == "deck":

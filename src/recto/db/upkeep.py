@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from recto.db import idempotency
 from recto.db.attempts import LOST, end_as_failed, log
-from recto.db.jobs import ERASED
+from recto.db.jobs import ERASED, SHOWN
 from recto.db.pool import Pool, as_service
 from recto.db.queue import enqueue
 from recto.telemetry import Gauges
@@ -26,16 +26,16 @@ _IN_FLIGHT = """
     from generation_jobs where status in ('pending', 'running')
 """
 # One a minute: who moves sent_at on sends the message.
-_DUE_ALERT = """
+_DUE_ALERT = f"""
     update recto.alerts set sent_at = now()
-    where sent_at < now() - interval '1 minute'
-        and exists (select from generation_jobs where status = 'failed' and finished_at > covered_until)
+    where sent_at < now() - interval '1 minute' and exists (
+        select from generation_jobs where {SHOWN} and status = 'failed' and finished_at > covered_until)
     returning covered_until, now()
-"""
-_FAILURES = """
+"""  # noqa: S608  our own words
+_FAILURES = f"""
     select error ->> 'log_code', count(*) from generation_jobs
-    where status = 'failed' and finished_at > %s and finished_at <= %s group by 1 order by 2 desc, 1
-"""
+    where {SHOWN} and status = 'failed' and finished_at > %s and finished_at <= %s group by 1 order by 2 desc, 1
+"""  # noqa: S608  our own words
 
 
 @dataclass(frozen=True, slots=True)
