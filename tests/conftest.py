@@ -225,10 +225,18 @@ class Worker:
 
 
 @contextmanager
-def _worker(settings: Settings, log: Path, concurrency: int = 2, **environment: str) -> Iterator[Worker]:
+def _worker(
+    settings: Settings,
+    log: Path,
+    *,
+    concurrency: int = 2,
+    program: tuple[str, str] = ("-m", "recto.cli"),
+    arguments: tuple[str, ...] = (),
+    **environment: str,
+) -> Iterator[Worker]:
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "recto.cli", "worker", "--concurrency", str(concurrency)],
+            [sys.executable, *program, "worker", "--concurrency", str(concurrency), *arguments],
             cwd=ROOT,
             env=_environment(settings) | environment,
             stdout=lines,

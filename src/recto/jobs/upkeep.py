@@ -9,9 +9,10 @@ from recto.providers import webhook
 from recto.runtime import WorkerRuntime
 from recto.telemetry import log
 
+OFTEN = "* * * * * */10"  # cron, with seconds last
+SELDOM = "*/10 * * * *"
 HEARTBEAT_S = 5.0
-# A worker that has not been heard of for so long is taken for dead. With the ten seconds between two rounds of
-# `take_up`, a killed worker's jobs run again well within a minute.
+# A worker that has not been heard of for so long is taken for dead, so a killed worker's jobs run again within a minute.
 DEAD_AFTER_S = 20.0
 
 

@@ -86,9 +86,9 @@ class _Worker:
             )
         )
         self._app.task(name=TASK, queue=QUEUE, pass_context=True, retry=_BackToQueue())(self._run_job)
-        self._every("* * * * * */10", "take_up", self._take_up)
-        self._every("* * * * * */10", "alert", self._alert)
-        self._every("*/10 * * * *", "erase", self._erase)
+        self._every(upkeep.OFTEN, "take_up", self._take_up)
+        self._every(upkeep.OFTEN, "alert", self._alert)
+        self._every(upkeep.SELDOM, "erase", self._erase)
 
     def _every(self, cron: str, name: str, function: Any) -> None:
         task = self._app.task(name=name, queue=_UPKEEP_QUEUE, queueing_lock=name)(function)

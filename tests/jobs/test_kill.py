@@ -1,0 +1,205 @@
+"""Kill -9 at every step of a job's life: nothing is lost, nothing is done twice without a reason in the logs."""
+
+import os
+import random
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from time import sleep
+from uuid import uuid4
+
+import psycopg
+import pytest
+import requests
+
+from .conftest import until
+
+KEY = {"Idempotency-Key": "a-key", "Connection": "close"}
+
+
+def kill_service(service):
+    """Kill gunicorn and its workers at once."""
+    pid = service.process.pid
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        pids = [pid, *map(int, file.read().split())]
+    for each in pids:
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
+    service.process.wait()
+
+
+def ask(service, tag, user_id, key=KEY, path="/ai/generations"):
+    body = {"source_text": f"{tag} " + "A fact. " * 150}
+    headers = {"Authorization": f"Bearer {service.token(user_id)}"} | key
+    return requests.post(service.url + path, json=body, headers=headers, timeout=30)
+
+
+def end_leases(database):
+    """Let the time pass after which a silent process counts as dead."""
+    with psycopg.connect(database) as conn:
+        conn.execute("update recto.idempotency_keys set locked_until = now() where status is null")
+        conn.execute("update generation_jobs set lease_until = now() where lease_until is not null")
+
+
+def test_a_worker_killed_during_the_call_loses_nothing(jobs, provider, start_worker):
+    provider.gate.clear()
+    with start_worker() as killed:
+        job_id = jobs.start()
+        until(lambda: provider.calls[jobs.tags[job_id]])
+        killed.kill()
+    provider.gate.set()
+    with start_worker():
+        assert jobs.ended(job_id) == ["succeeded"]
+    jobs.assert_done_once(job_id)
+    assert provider.calls[jobs.tags[job_id]] == 2
+    assert jobs.errors(job_id) == ["worker_lost"]  # the reason why it was paid for twice
+
+
+def test_a_worker_killed_before_its_commit_leaves_nothing_half_done(jobs, start_worker):
+    with start_worker() as killed:
+        with jobs.locked("usage_ledger"):
+            job_id = jobs.start()
+            until(jobs.waits_for_lock)
+            killed.kill()
+        until(lambda: not jobs.waits_for_lock())
+        assert jobs.row(job_id)["status"] == "running"
+        assert jobs.rows("select 1 from ai_suggestions") == jobs.rows("select 1 from generations") == []
+    with start_worker():
+        assert jobs.ended(job_id) == ["succeeded"]
+    jobs.assert_done_once(job_id)
+    assert jobs.errors(job_id) == ["worker_lost"]
+
+
+def test_a_worker_killed_after_its_commit_repeats_nothing(jobs, provider, start_worker):
+    provider.gate.clear()
+    with start_worker() as killed:
+        job_id = jobs.start()
+        until(lambda: provider.open)
+        with jobs.locked("procrastinate.procrastinate_jobs", "share"):  # the entry cannot be ticked off
+            provider.gate.set()
+            assert jobs.ended(job_id) == ["succeeded"]
+            until(jobs.waits_for_lock)
+            killed.kill()
+    entries = "select 1 from procrastinate.procrastinate_jobs where task_name = 'run_generation'"
+    assert jobs.rows(entries)
+    with start_worker():
+        until(lambda: not jobs.rows(entries))
+    jobs.assert_done_once(job_id)
+    assert provider.calls[jobs.tags[job_id]] == 1
+    assert jobs.errors(job_id) == []
+
+
+def test_a_job_that_kills_its_workers_ends_failed(jobs, provider, start_worker):
+    provider.gate.clear()
+    job_id = jobs.start()
+    for attempt in (1, 2, 3):
+        with start_worker() as killed:
+            until(lambda: provider.calls[jobs.tags[job_id]] == attempt)  # noqa: B023  called at once
+            killed.kill()
+    with start_worker():
+        assert jobs.ended(job_id) == ["failed"]
+    assert jobs.errors(job_id) == ["worker_lost"] * 3
+    assert jobs.row(job_id)["error"]["log_code"] == "worker_lost"
+    assert provider.calls[jobs.tags[job_id]] == 3
+
+
+def test_an_api_killed_before_its_commit_has_accepted_nothing(jobs, database, start_service, start_worker, provider):
+    user, tag = uuid4(), f"tag-{uuid4().hex[:8]}"
+    with ThreadPoolExecutor(1) as threads:
+        with start_service() as service, jobs.locked("generation_events"):
+            lost = threads.submit(ask, service, tag, user)
+            until(jobs.waits_for_lock)
+            kill_service(service)
+        with pytest.raises(requests.ConnectionError):
+            lost.result()
+    until(lambda: not jobs.waits_for_lock())
+    assert jobs.rows("select 1 from generation_jobs") == []
+    end_leases(database)
+    with start_service() as service, start_worker():
+        job_id = ask(service, tag, user).json()["generation_id"]
+        assert jobs.ended(job_id) == ["succeeded"]
+    assert provider.calls[tag] == 1
+
+
+def test_an_api_killed_after_its_commit_starts_no_second_one(jobs, database, start_service, start_worker, provider):
+    user, tag = uuid4(), f"tag-{uuid4().hex[:8]}"
+    with ThreadPoolExecutor(1) as threads:
+        with start_service() as service, ExitStack() as later:
+            with jobs.locked("generation_events"):
+                lost = threads.submit(ask, service, tag, user)
+                until(jobs.waits_for_lock)
+                later.enter_context(jobs.locked("recto.idempotency_keys", "share"))
+            (job,) = until(lambda: jobs.rows("select id from generation_jobs"))
+            until(jobs.waits_for_lock)
+            kill_service(service)
+        with pytest.raises(requests.ConnectionError):
+            lost.result()
+    end_leases(database)
+    with start_service() as service, start_worker():
+        assert ask(service, tag, user).json()["generation_id"] == str(job["id"])
+        assert jobs.ended(job["id"]) == ["succeeded"]
+    assert provider.calls[tag] == 1
+
+
+def test_an_api_killed_in_a_session_leaves_one_that_can_be_retried(
+    jobs, database, start_service, start_worker, provider
+):
+    user, tag = uuid4(), f"tag-{uuid4().hex[:8]}"
+    provider.gate.clear()
+    with ThreadPoolExecutor(1) as threads, start_service() as service:
+        lost = threads.submit(ask, service, tag, user, {}, "/sessions/ai")
+        until(lambda: provider.calls[tag])
+        kill_service(service)
+        with pytest.raises(requests.ConnectionError):
+            lost.result()
+    provider.gate.set()
+    ((job_id,),) = [row.values() for row in jobs.rows("select id from generation_jobs")]
+    end_leases(database)
+    with start_service() as service, start_worker():
+        assert jobs.ended(job_id) == ["failed"]
+        assert jobs.errors(job_id) == ["worker_lost"]
+        with psycopg.connect(database) as conn:
+            conn.execute("update generation_jobs set finished_at = finished_at - interval '10 seconds'")
+        assert ask(service, tag, user, {}, f"/sessions/ai/{job_id}/retry").status_code == 200
+    jobs.assert_done_once(job_id)
+
+
+def test_fifty_random_kills_lose_and_double_nothing(jobs, provider, database, start_service, start_worker):
+    """An API and two workers; in each round one of them is killed at a random moment of a job, and started anew."""
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    provider.delay_s = 0.05
+    user, accepted = uuid4(), {}
+    starts = [start_service, start_worker, start_worker]
+    with ExitStack() as running, ThreadPoolExecutor(1) as threads:
+        processes = [running.enter_context(start()) for start in starts]
+        for number in range(50):
+            tag = f"tag-{number}"
+            key = {"Idempotency-Key": tag, "Connection": "close"}
+            victim = 0 if number % 8 == 0 else chance.choice((1, 2))
+            if victim:
+                until(lambda: "worker_started" in processes[victim].log.read_text())  # noqa: B023  called at once
+            answer = threads.submit(ask, processes[0], tag, user, key)
+            if victim and chance.random() < 0.7:
+                until(lambda: provider.calls[tag])  # noqa: B023  called at once
+            sleep(chance.uniform(0, 0.1))
+            if victim:
+                processes[victim].kill()
+            else:
+                kill_service(processes[0])
+            processes[victim] = running.enter_context(starts[victim]())
+            try:
+                accepted[tag] = answer.result().json()["generation_id"]
+            except requests.ConnectionError:
+                end_leases(database)
+                accepted[tag] = ask(processes[0], tag, user, key).json()["generation_id"]
+        jobs.ended(*accepted.values())
+    rows = {str(row["id"]): row for row in jobs.rows("select * from generation_jobs")}
+    assert set(rows) == set(accepted.values()), seed
+    losses = {job_id: jobs.errors(job_id) for job_id in rows}
+    for tag, job_id in accepted.items():
+        assert set(losses[job_id]) <= {"worker_lost"}, seed
+        assert provider.calls[tag] <= rows[job_id]["attempts"] <= len(losses[job_id]) + 1, seed
+        if len(losses[job_id]) < 3:
+            jobs.assert_done_once(job_id)
+    assert sum(map(len, losses.values())) >= 5, seed  # the kills did hit
