@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import monotonic, sleep
 from uuid import UUID, uuid4
@@ -17,10 +18,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 import requests
+from flask import Flask
 
 from recto import tokens
 from recto.api import create_app
-from recto.db import embedded, migrations
+from recto.db import attempts, embedded, migrations
+from recto.jobs.run import run
 from recto.runtime import Runtime
 from recto.sandbox.server import SandboxServer
 from recto.sandbox.server import start as start_sandbox
@@ -139,8 +142,12 @@ class Client:
 
     def _send(self, method: str, path: str, **kwargs):
         headers = {"Authorization": f"Bearer {self.token()}"} | kwargs.pop("headers", {})
-        app = create_app(self.runtime)
-        return app.test_client().open(path, method=method, headers=headers, **kwargs)
+        return self.app.test_client().open(path, method=method, headers=headers, **kwargs)
+
+    @cached_property
+    def app(self) -> Flask:
+        """The app, made once."""
+        return create_app(self.runtime)
 
     def token(self) -> str:
         """A token of this user."""
@@ -148,8 +155,19 @@ class Client:
 
     def rows(self, table: str) -> list[dict]:
         """What is in the table, seen by its owner."""
+        return self.query(f"select * from {table} order by id")
+
+    def query(self, statement: str) -> list[dict]:
+        """Run a statement past all policies."""
         with psycopg.connect(self.runtime.settings.database_url, row_factory=psycopg.rows.dict_row) as conn:
-            return conn.execute(f"select * from {table} order by id").fetchall()
+            cursor = conn.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def work(self) -> list[str]:
+        """Run one attempt of each job that is pending, as a worker would, and tell how they ended."""
+        pending = [job for job in self.rows("generation_jobs") if job["status"] == "pending"]
+        claimed = [attempts.claim(self.runtime.pool, job["id"], job["queue_job_id"]) for job in pending]
+        return [run(self.runtime, attempt).name for attempt in claimed if attempt]
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """``/ai/…``: generations in the background, and the review of what they brought."""
 
+from contextlib import nullcontext
 from hashlib import sha256
+from threading import Event
 from time import monotonic
 
 from flask import Blueprint, Response, g, request, url_for
@@ -64,8 +66,9 @@ def index() -> Response:
 def show(generation_id: str) -> Response:
     """Answer with one generation, at once or as soon as it has ended or changed."""
     job_id = parse_uuid(generation_id)
-    give_up = monotonic() + WaitQuery.parse(request).wait
-    with runtime().changes.of(job_id) as changed:
+    wait_s = WaitQuery.parse(request).wait
+    give_up = monotonic() + wait_s
+    with runtime().changes.of(job_id) if wait_s else nullcontext(Event()) as changed:
         while True:
             changed.clear()
             row = jobs.find(runtime().pool, g.user.id, job_id)

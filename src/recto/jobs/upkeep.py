@@ -12,7 +12,7 @@ from recto.telemetry import log
 OFTEN = "* * * * * */10"  # cron, with seconds last
 SELDOM = "*/10 * * * *"
 HEARTBEAT_S = 5.0
-# A worker that has not been heard of for so long is taken for dead, so a killed worker's jobs run again within a minute.
+# A worker that was not heard of for so long is taken for dead: a killed one's jobs run again within a minute.
 DEAD_AFTER_S = 20.0
 
 
