@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic, sleep
@@ -24,7 +24,7 @@ from recto import tokens
 from recto.api import create_app
 from recto.db import attempts, embedded, migrations
 from recto.jobs.run import run
-from recto.runtime import Runtime
+from recto.runtime import Runtime, openrouter
 from recto.sandbox.server import SandboxServer
 from recto.sandbox.server import start as start_sandbox
 from recto.settings import DevelopmentSettings, Settings
@@ -167,7 +167,8 @@ class Client:
         """Run one attempt of each job that is pending, as a worker would, and tell how they ended."""
         pending = [job for job in self.rows("generation_jobs") if job["status"] == "pending"]
         claimed = [attempts.claim(self.runtime.pool, job["id"], job["queue_job_id"]) for job in pending]
-        return [run(self.runtime, attempt).name for attempt in claimed if attempt]
+        runtime = replace(self.runtime, openrouter=openrouter(self.runtime.settings, quick_retry=False))
+        return [run(runtime, attempt).name for attempt in claimed if attempt]
 
 
 @pytest.fixture
