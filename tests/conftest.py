@@ -321,19 +321,27 @@ def start_worker(settings: Settings, tmp_path: Path) -> Callable:
 
 
 @pytest.fixture(scope="session")
-def service(postgres: str, sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One gunicorn and one worker for all tests that only look at them from outside."""
+def service_database(postgres: str) -> Iterator[str]:
+    """The URL of the session-wide service's database."""
     with _fresh_database(postgres, "migrated") as url:
-        settings = Settings(
-            database_url=url,
-            openrouter_api_key="sk-or-v1-a-key-that-must-never-be-seen",
-            openrouter_base_url=sandbox.base_url,
-            openrouter_model="sandbox/extractive",
-            openrouter_timeout_ms=3000,
-            supabase_jwt_secret=SECRET,
-            rate_limit_per_user="1000 per minute",
-            rate_limit_per_ip="100000 per minute",
-        )
-        folder = tmp_path_factory.mktemp("service")
-        with _worker(settings, folder / "worker.log"), _gunicorn(settings, folder / "log") as running:
-            yield running
+        yield url
+
+
+@pytest.fixture(scope="session")
+def service(
+    service_database: str, sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """One gunicorn and one worker for all tests that only look at them from outside."""
+    settings = Settings(
+        database_url=service_database,
+        openrouter_api_key="sk-or-v1-a-key-that-must-never-be-seen",
+        openrouter_base_url=sandbox.base_url,
+        openrouter_model="sandbox/extractive",
+        openrouter_timeout_ms=3000,
+        supabase_jwt_secret=SECRET,
+        rate_limit_per_user="1000 per minute",
+        rate_limit_per_ip="100000 per minute",
+    )
+    folder = tmp_path_factory.mktemp("service")
+    with _worker(settings, folder / "worker.log"), _gunicorn(settings, folder / "log") as running:
+        yield running

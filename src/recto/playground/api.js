@@ -1,4 +1,4 @@
-// The two calls that leave this page. Whatever goes wrong becomes a Failure; a cancelled call rejects with
+// The calls that leave this page. Whatever goes wrong becomes a Failure; a cancelled call rejects with
 // the AbortError of fetch.
 
 /** `code` is the envelope's `error`, or one of this page's own: no_token, network, unexpected. */
@@ -9,19 +9,27 @@ export class Failure extends Error {
   }
 }
 
-async function post(path, token, body, signal) {
+async function call(method, path, token, { body, headers, signal } = {}) {
   // A header can hold nothing else, and fetch would report it as if the network had failed.
   if (!/^[\x21-\x7e]+$/.test(token)) throw new Failure("no_token");
   const response = await reached(
     fetch(path, {
-      method: "POST",
-      headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
-      body: JSON.stringify(body),
+      method,
+      headers: { Authorization: `Bearer ${token}`, ...(body && { "Content-Type": "application/json" }), ...headers },
+      body: body && JSON.stringify(body),
+      cache: "no-store",
       signal,
     }),
   );
-  if (!response.ok) throw await refusal(response);
+  if (!response.ok && response.status !== 304) throw await refusal(response);
   return response;
+}
+
+/** The answer's JSON, if it is of the form that `holds`. */
+async function told(response, holds) {
+  const answer = await json(response);
+  if (!answer || !holds(answer)) throw new Failure("unexpected", origin(response));
+  return answer;
 }
 
 async function reached(promise) {
@@ -56,19 +64,76 @@ async function refusal(response) {
 
 /** source_text → [{front, back}], at least one. */
 export async function generate(token, sourceText, signal) {
-  const response = await post("generations", token, { source_text: sourceText }, signal);
-  const answer = await json(response);
-  const proposals = answer?.flashcards_proposals;
-  const whole = (card) => typeof card?.front === "string" && typeof card.back === "string";
-  if (!Array.isArray(proposals) || !proposals.length || !proposals.every(whole)) {
-    throw new Failure("unexpected", origin(response));
-  }
+  const response = await call("POST", "generations", token, { body: { source_text: sourceText }, signal });
+  const { flashcards_proposals: proposals } = await told(response, (answer) => areCards(answer.flashcards_proposals));
   return proposals.map(({ front, back }) => ({ front, back }));
 }
 
+const areCards = (cards) =>
+  Array.isArray(cards) &&
+  cards.length > 0 &&
+  cards.every((card) => typeof card?.front === "string" && typeof card.back === "string");
+
+/** source_text, a key under which it is done once however often it is sent → the generation's id. */
+export async function startGeneration(token, sourceText, key, signal) {
+  const headers = { "Idempotency-Key": key };
+  const response = await call("POST", "ai/generations", token, { body: { source_text: sourceText }, headers, signal });
+  const { generation_id } = await told(response, (answer) => answer.generation_id);
+  return generation_id;
+}
+
+/** → {generation, etag} as soon as it is other than `etag` says, null if nothing changed for a while. */
+export async function readGeneration(token, id, etag, signal) {
+  const headers = etag ? { "If-None-Match": etag } : {};
+  const response = await call("GET", `ai/generations/${id}?wait=${etag ? 25 : 0}`, token, { headers, signal });
+  if (response.status === 304) return null;
+  const generation = await told(response, (answer) => answer.status);
+  return { generation, etag: response.headers.get("ETag") ?? "" };
+}
+
+export const cancelGeneration = (token, id) => call("DELETE", `ai/generations/${id}`, token);
+
+export const retryGeneration = (token, id) =>
+  call("POST", `sessions/ai/${id}/retry`, token, { headers: { Prefer: "respond-async" } });
+
+/** → {generations, next_cursor}, newest first. */
+export async function listGenerations(token, cursor) {
+  const query = cursor ? `&cursor=${cursor}` : "";
+  const response = await call("GET", `ai/generations?limit=10${query}`, token);
+  return told(response, (answer) => Array.isArray(answer.generations));
+}
+
+const DECISIONS = { proposed: "open", accepted: "accepted", accepted_edited: "accepted", rejected: "rejected" };
+
+/** → cards with the decisions that the server knows of. */
+export async function readSuggestions(token, id, signal) {
+  const response = await call("GET", `ai/generations/${id}/suggestions`, token, { signal });
+  const { suggestions } = await told(response, (answer) => Array.isArray(answer.suggestions));
+  return suggestions.map((card) => {
+    const decision = DECISIONS[card.status];
+    const sent = decision === "accepted" ? { front: card.front, back: card.back } : {};
+    return {
+      id: card.id,
+      generation: card.generation_id,
+      front: card.front,
+      back: card.back,
+      decision,
+      edited: card.status === "accepted_edited",
+      sent: { id: card.id, status: decision, ...sent },
+    };
+  });
+}
+
+/** [{id, status, front?, back?}] of one generation; all are noted, or none. */
+export const review = (token, id, reviews) =>
+  call("POST", `ai/generations/${id}/suggestions/review`, token, { body: { reviews } });
+
+/** → {limit, used, reserved, resets_at}; `limit` null where there is no quota. */
+export const readUsage = async (token) => json(await call("GET", "usage", token));
+
 /** [{front, back}] → Blob of an .apkg file. */
 export async function ankiDeck(token, deckName, flashcards) {
-  const response = await post("exports/anki", token, { deck_name: deckName, flashcards });
+  const response = await call("POST", "exports/anki", token, { body: { deck_name: deckName, flashcards } });
   if (response.headers.get("Content-Type")?.startsWith("text/")) {
     throw new Failure("unexpected", origin(response)); // a proxy's page is no deck
   }

@@ -1,21 +1,16 @@
 import { Failure, ankiDeck, generate } from "./api.js";
-import { cardElement } from "./cards.js";
+import * as background from "./background.js";
 import { duration, explain, hideFailure, showFailure } from "./failures.js";
 import { csv, download, readText } from "./files.js";
+import { announce, at, before, count, hideNotice, notify, number, on } from "./page.js";
+import { refreshPast, registerPast } from "./past.js";
+import { sendReviews } from "./review.js";
+import { acceptAll, addCards, showCards } from "./table.js";
 import { accepted, characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
 
 const LEAST = 1000;
 const MOST = 10_000;
 const SLOW_S = 30; // the server's own default deadline for its model
-
-const at = (id) => document.getElementById(id);
-const on = (id, event, act) => at(id).addEventListener(event, act);
-const number = (value) => value.toLocaleString("en");
-const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
-
-function announce(text) {
-  at("status").textContent = text;
-}
 
 // ---- the text
 
@@ -33,7 +28,7 @@ function measure() {
         ? `${number(LEAST - length)} more to go`
         : `at least ${number(LEAST)}`;
   at("shorten").hidden = length <= MOST;
-  at("generate").disabled = !fits || Boolean(call);
+  at("generate").disabled = !fits || isBusy();
   at("clear").hidden = !work.source && !work.cards.length;
   return fits;
 }
@@ -63,24 +58,8 @@ async function openFile(file) {
   notify(`Opened “${file.name}”.`, source.trim() ? { source } : null);
 }
 
-// ---- a notice that can take back what was replaced
-
-let undoTo = null;
-
-function notify(text, before = null) {
-  undoTo = before;
-  at("notice-text").textContent = text;
-  at("undo").hidden = !undoTo;
-  at("notice").hidden = false;
-  announce(text);
-}
-
-function hideNotice() {
-  at("notice").hidden = true;
-}
-
 function undo() {
-  Object.assign(work, undoTo);
+  Object.assign(work, before());
   hideNotice();
   showAll();
   save();
@@ -89,18 +68,29 @@ function undo() {
 
 // ---- the call
 
+const isBusy = () => Boolean(call) || background.isFollowing();
+
 function fail(error, act) {
   if (!(error instanceof Failure)) throw error;
-  showFailure(explain(error), act);
+  tell(explain(error), error, act);
+}
+
+function tell(explanation, error, act) {
+  showFailure(explanation, act);
   if (error.code === "no_token" || error.code === "unauthorized") at("access").open = true;
 }
 
 let call = null;
 
-async function makeFlashcards() {
-  if (call || !measure()) return announce(at("hint").textContent);
+function makeFlashcards() {
+  if (isBusy() || !measure()) return announce(at("hint").textContent);
   hideFailure();
   hideNotice();
+  if (work.background) background.start(work.source.trim(), inBackground);
+  else waitForFlashcards();
+}
+
+async function waitForFlashcards() {
   const controller = (call = new AbortController());
   const clock = showProgress();
   try {
@@ -114,19 +104,17 @@ async function makeFlashcards() {
       fail(error, makeFlashcards);
     }
   } finally {
-    clearInterval(clock);
     call = null;
-    at("progress").hidden = true;
-    measure();
+    hideProgress(clock);
   }
 }
 
-function showProgress() {
+function showProgress(stage = (seconds) => (seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual")) {
   const start = Date.now();
   const tick = () => {
     const seconds = Math.floor((Date.now() - start) / 1000);
     at("elapsed").textContent = duration(seconds);
-    at("stage").textContent = seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual";
+    if (stage) at("stage").textContent = stage(seconds);
   };
   tick();
   at("progress").hidden = false;
@@ -136,52 +124,26 @@ function showProgress() {
   return setInterval(tick, 250);
 }
 
-// ---- the cards
-
-const laid = (card) => cardElement(card, { changed: changedCards, announce });
-
-function changedCards() {
-  summarise();
-  save();
+function hideProgress(clock) {
+  clearInterval(clock);
+  at("progress").hidden = true;
+  measure();
 }
 
-function addCards(proposals) {
-  hideNotice(); // an undo from before would take the new cards away
-  const before = work.cards.length;
-  const cards = proposals.map((proposal, index) => ({
-    ...proposal,
-    folio: before + index + 1,
-    decision: "open",
-    edited: false,
-    draft: null,
-  }));
-  work.cards.push(...cards);
-  at("cards").append(...cards.map(laid));
-  changedCards();
-  (before ? at("cards").children[before].querySelector("button") : at("results-title")).focus();
-  announce(`${count(cards.length, "proposal")} arrived.`);
-}
-
-function acceptAll() {
-  for (const card of work.cards) if (card.decision === "open") card.decision = "accepted";
-  at("cards").replaceChildren(...work.cards.map(laid));
-  changedCards();
-  announce(at("summary").textContent);
-}
-
-function summarise() {
-  const chosen = accepted().length;
-  const rejected = work.cards.filter((card) => card.decision === "rejected").length;
-  const parts = [count(work.cards.length, "card"), `${chosen} accepted`, rejected && `${rejected} rejected`];
-  at("summary").textContent = parts.filter(Boolean).join(", ");
-  at("results").hidden = !work.cards.length;
-  at("accept-all").disabled = chosen + rejected === work.cards.length;
-  at("anki").disabled = at("csv").disabled = !chosen;
-  const drafts = work.cards.filter((card) => card.draft).length;
-  at("export-hint").textContent =
-    (chosen ? `Both hold the ${count(chosen, "accepted card")}.` : "Accept at least one card to download it.") +
-    (drafts ? ` ${count(drafts, "edit")} not saved yet.` : "");
-}
+let clock = 0;
+const inBackground = {
+  begin() {
+    hideFailure();
+    at("stage").textContent = "Handing over your text";
+    clock = showProgress(null);
+  },
+  end() {
+    hideProgress(clock);
+    refreshPast();
+  },
+  changed: refreshPast,
+  fail: tell,
+};
 
 // ---- downloads
 
@@ -219,8 +181,9 @@ function takeToken() {
 function showAll() {
   at("source").value = work.source;
   at("deck").value = work.deck;
-  at("cards").replaceChildren(...work.cards.map(laid));
-  summarise();
+  at("background").checked = work.background;
+  at("background-note").hidden = !work.background;
+  showCards();
   measure();
 }
 
@@ -259,7 +222,12 @@ on("file", "change", () => {
   if (file) openFile(file);
   at("file").value = ""; // so that the same file can be chosen again
 });
-on("cancel", "click", () => call?.abort());
+on("cancel", "click", () => (call ? call.abort() : background.cancel(inBackground)));
+on("background", "change", () => {
+  work.background = at("background").checked;
+  at("background-note").hidden = !work.background;
+  save();
+});
 on("dismiss", "click", () => {
   hideFailure();
   at("source").focus();
@@ -274,6 +242,12 @@ on("deck", "input", () => {
   save();
 });
 on("token", "input", () => keepToken(at("token").value));
+registerPast({
+  fail: tell,
+  busy: isBusy,
+  follow: (id) => background.followKnown(id, inBackground),
+  retry: (id) => background.retry(id, inBackground),
+});
 
 // A file dropped beside the sheet would otherwise replace the page, and the work with it.
 for (const type of ["dragover", "dragleave", "drop"]) {
@@ -292,3 +266,5 @@ addEventListener("beforeunload", (event) => {
 
 takeToken();
 showAll();
+background.follow(inBackground);
+sendReviews();

@@ -44,7 +44,8 @@ export function cardElement(card, { changed, announce }) {
   }
 
   function decide(decision) {
-    card.decision = card.decision === decision ? "open" : decision;
+    // The server, where it keeps the card, knows no way back to no decision.
+    card.decision = card.decision === decision && !card.id ? "open" : decision;
     show();
     changed();
     announce(`Card ${card.folio}: ${card.decision === "open" ? "no decision" : card.decision}.`);

@@ -21,6 +21,36 @@ const EXPLANATIONS = {
     advice: "Wait a little, then try again.",
     again: true,
   },
+  quota_exceeded: {
+    title: "This month’s generations are used up.",
+    advice: "The count begins anew with the next month.",
+    again: false,
+  },
+  in_progress: {
+    title: "This is being worked on already.",
+    advice: "Wait until it is done; see “Past generations” below.",
+    again: true,
+  },
+  already_succeeded: {
+    title: "This generation has succeeded meanwhile.",
+    advice: "Open it under “Past generations” below.",
+    again: false,
+  },
+  expired: {
+    title: "This generation can no longer be retried.",
+    advice: "The server has erased its text. Make flashcards of the text again.",
+    again: false,
+  },
+  not_found: {
+    title: "The server does not have this generation any more.",
+    advice: "Make flashcards of the text again.",
+    again: false,
+  },
+  idempotency_key_reused: {
+    title: "The server took this for another request.",
+    advice: "Make flashcards of the text again.",
+    again: true,
+  },
   upstream_timeout: {
     title: "The language model took too long.",
     advice: "Try again; a shorter text is usually answered sooner.",

@@ -1,0 +1,230 @@
+"""Generating in the background on the page: nothing is lost, whatever is reloaded, and decisions reach the server."""
+
+import json
+from uuid import uuid4
+
+import psycopg
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from .conftest import SOURCE
+
+SLOW = f"{SOURCE}\n[sandbox: slow]"
+BROKEN = f"{SOURCE}\n[sandbox: http-402]"
+
+
+@pytest.fixture
+def api(service, user_id):
+    """What the server knows of the page's user."""
+
+    def ask(path, method="GET", **kwargs):
+        headers = {"Authorization": f"Bearer {service.token(user_id)}", "Connection": "close"}
+        response = requests.request(method, f"{service.url}{path}", headers=headers, timeout=30, **kwargs)
+        return response.json() if response.content else None
+
+    return ask
+
+
+@pytest.fixture
+def generations(api):
+    return lambda: api("/ai/generations")["generations"]
+
+
+@pytest.fixture
+def sql(service_database, user_id):
+    """Change the user's jobs past the service."""
+
+    def run(change):
+        with psycopg.connect(service_database) as conn:
+            conn.execute(f"update generation_jobs set {change} where user_id = %s", (user_id,))
+
+    return run
+
+
+def begin(page: Page, text: str = SOURCE) -> None:
+    page.get_by_label("In the background").check()
+    page.get_by_label("Your text").fill(text)
+    page.get_by_role("button", name="Make flashcards").click()
+
+
+def cards(page: Page):
+    expect(page.locator(".card").first).to_be_visible(timeout=15_000)
+    return page.locator(".card")
+
+
+def open_past(page: Page):
+    page.get_by_text("Past generations").first.click()
+    expect(page.locator(".generation").first).to_be_visible()
+    return page.locator(".generation")
+
+
+def statuses(api, generations):
+    path = f"/ai/generations/{generations()[0]['generation_id']}/suggestions"
+    return [suggestion["status"] for suggestion in api(path)["suggestions"]]
+
+
+def test_proposals_come_and_decisions_reach_the_server(page, api, generations):
+    begin(page)
+    number = cards(page).count()
+    assert [generation["status"] for generation in generations()] == ["succeeded"]
+    page.get_by_role("button", name="Accept card 1", exact=True).click()
+    page.get_by_role("button", name="Reject card 2", exact=True).click()
+    third = page.locator(".card").nth(2)
+    third.get_by_role("button", name="Edit card 3").click()
+    third.get_by_label("Back").fill("In my own words")
+    third.get_by_role("button", name="Save").click()
+    third.get_by_role("button", name="Accept card 3").click()
+    expected = ["accepted", "rejected", "accepted_edited", *["proposed"] * (number - 3)]
+    page.wait_for_function("() => document.getElementById('unsent').hidden")
+    for _ in range(100):
+        if statuses(api, generations) == expected:
+            break
+        page.wait_for_timeout(50)
+    assert statuses(api, generations) == expected
+    with page.expect_response("**/suggestions/review"):
+        page.get_by_role("button", name="Accept all").click()
+    assert statuses(api, generations)[3:] == ["accepted"] * (number - 3)
+
+
+@pytest.mark.parametrize("moment", ["waiting", "reviewed"])
+def test_a_reload_loses_nothing(page, generations, moment):
+    begin(page, SLOW)
+    if moment == "waiting":
+        expect(page.locator("#stage")).to_have_text("Reading your text")
+    else:
+        cards(page)
+        with page.expect_response("**/suggestions/review"):
+            page.get_by_role("button", name="Accept card 1", exact=True).click()
+    page.reload()
+    expect(page.get_by_label("In the background")).to_be_checked()
+    expect(page.get_by_label("Your text")).to_have_value(SLOW)
+    expect(cards(page).first).to_be_visible()
+    assert len(generations()) == 1
+    if moment == "reviewed":
+        expect(page.get_by_role("button", name="Accept card 1", exact=True)).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_reload_while_it_is_handed_over_starts_no_second_one(page, generations):
+    held = []
+    page.route(
+        "**/ai/generations", lambda route: held.append(route) if route.request.method == "POST" else route.continue_()
+    )
+    begin(page)
+    expect(page.locator("#stage")).to_have_text("Handing over your text")
+    page.wait_for_function("() => true")
+    key = held[0].request.headers["idempotency-key"]
+    held[0].fetch()  # the server accepts it, and the page never hears of it
+    page.unroute("**/ai/generations")
+    with page.expect_request(lambda request: request.method == "POST") as again:
+        page.reload()
+    assert again.value.headers["idempotency-key"] == key
+    cards(page)
+    assert len(generations()) == 1
+
+
+def test_a_server_that_goes_away_is_waited_for(page, generations):
+    begin(page, SLOW)
+    expect(page.locator("#stage")).to_have_text("Reading your text")
+    page.route("**/ai/generations/**", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#stage")).to_have_text("The server cannot be reached. Still trying")
+    page.unroute("**/ai/generations/**")
+    cards(page)
+    assert len(generations()) == 1
+
+
+def test_a_failed_one_says_why_and_is_retried_when_its_time_has_come(page, generations, sql):
+    begin(page, BROKEN)
+    expect(page.get_by_role("heading", name="The language model’s provider failed.")).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("button", name="Try again")).to_be_disabled()
+    past = open_past(page)
+    expect(past).to_have_count(1)
+    expect(past.first).to_contain_text("Failed")
+    expect(past.first).to_contain_text("The language model’s provider failed.")
+    expect(past.first.get_by_role("button", name="Retry")).to_be_disabled()
+    sql(
+        "finished_at = finished_at - interval '10 s', payload = jsonb_set(payload, '{source_text}',"
+        " to_jsonb(split_part(payload ->> 'source_text', '[', 1)))"
+    )
+    page.get_by_role("button", name="Look again").click()
+    past.first.get_by_role("button", name="Retry").click()
+    cards(page)
+    expect(past.first).to_contain_text("Done")
+    expect(past.first).to_contain_text("2 attempts")
+    (generation,) = generations()
+    assert (generation["status"], generation["retries"]) == ("succeeded", 1)
+
+
+def test_cancelling_reaches_the_server(page, generations):
+    begin(page, f"{SOURCE}\n[sandbox: timeout]")
+    expect(page.locator("#stage")).to_have_text("Reading your text")
+    page.get_by_role("button", name="Cancel").first.click()
+    expect(page.locator("#notice-text")).to_have_text("Cancelled. Your text is still here.")
+    assert [generation["status"] for generation in generations()] == ["canceled"]
+    expect(page.get_by_role("button", name="Make flashcards")).to_be_enabled()
+
+
+def test_decisions_that_cannot_be_sent_are_kept_and_sent_later(page, api, generations):
+    begin(page)
+    number = cards(page).count()
+    page.route("**/suggestions/review", lambda route: route.abort())
+    page.get_by_role("button", name="Accept card 1", exact=True).click()
+    expect(page.get_by_text("Some decisions have not reached the server yet.")).to_be_visible()
+    page.unroute("**/suggestions/review")
+    with page.expect_response("**/suggestions/review"):
+        page.reload()
+    expect(page.get_by_text("Some decisions have not reached the server yet.")).to_be_hidden()
+    assert statuses(api, generations) == ["accepted", *["proposed"] * (number - 1)]
+
+
+def test_past_generations_can_be_opened_and_erased(page, generations):
+    begin(page)
+    number = cards(page).count()
+    page.get_by_role("button", name="Start over").click()
+    past = open_past(page)
+    expect(past.first).to_contain_text(f"{number} cards")
+    expect(past.first).to_contain_text("$0.00")
+    past.first.get_by_role("button", name="Open its cards").click()
+    expect(page.locator(".card")).to_have_count(number)
+    erase = past.first.locator("[data-part=erase]")
+    erase.click()
+    expect(erase).to_have_text("Erase for good")
+    assert generations()[0]["suggestions_count"] == number
+    erase.click()
+    expect(past.first.get_by_role("button", name="Open its cards")).to_be_hidden()
+    assert generations()[0]["suggestions_count"] == 0
+
+
+def test_the_list_goes_on_where_it_ended(page, api):
+    for _ in range(12):
+        body = {"topic": "Rome", "count": 1}
+        api(f"/decks/{uuid4()}/generation", "POST", json=body)
+    past = open_past(page)
+    expect(past).to_have_count(10)
+    page.get_by_role("button", name="Show more").click()
+    expect(past).to_have_count(12)
+    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+
+
+def test_a_quota_is_shown_where_there_is_one(page, api):
+    usage = {"limit": 10, "used": 3, "reserved": 1, "resets_at": "2026-12-01T00:00:00Z"}
+    page.route("**/usage", lambda route: route.fulfill(json=usage))
+    begin(page)
+    cards(page)
+    open_past(page)
+    expect(page.locator("#usage")).to_contain_text("3 of 10 generations used this month, 1 running.")
+
+
+def test_all_of_it_can_be_done_with_the_keyboard(page, api, generations):
+    page.get_by_label("Your text").fill(SOURCE)
+    page.get_by_label("In the background").focus()
+    page.keyboard.press("Space")
+    page.get_by_label("Your text").focus()
+    page.keyboard.press("Control+Enter")
+    cards(page)
+    page.get_by_role("button", name="Turn card 1 to its back").focus()
+    with page.expect_response("**/suggestions/review") as sent:
+        page.keyboard.press("a")
+    assert json.loads(sent.value.request.post_data)["reviews"][0]["status"] == "accepted"
+    assert statuses(api, generations)[0] == "accepted"
