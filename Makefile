@@ -9,7 +9,7 @@ run: install
 	@$(BIN)/recto dev
 
 test: install
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 install: .venv/.installed
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
 
-from bench import load, payload, report
+from bench import jobs, load, payload, report
 from bench.processes import cpu_s, memory
 from bench.provider import CARDS
 from bench.targets import (
@@ -29,9 +29,10 @@ from bench.targets import (
 )
 
 RESULTS = Path(__file__).with_name("results.md")
+JOBS_RESULTS = Path(__file__).with_name("results_jobs.md")
 CLIENTS = (1, 16, 64)
 IN_FLIGHT, DELAY_S = 1000, 2.0
-PARTS = ("provider", "pass-through", "service", "stages")
+PARTS = ("provider", "pass-through", "service", "stages", "jobs")
 
 Runs = dict[tuple[str, str], list[report.Measurement]]
 
@@ -41,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Recto under load; Linux only.")
     parser.add_argument("--quick", action="store_true", help="short runs: to see that it works, not for figures")
     parser.add_argument("--only", choices=PARTS, help="one part alone")
-    parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help="also write the tables beside this file")
     args = parser.parse_args()
     parts = (args.only,) if args.only else PARTS
 
@@ -50,15 +51,20 @@ def main() -> None:
         folder.chmod(0o755)  # Postgres, which does not run as root, must be able to walk through it
         database = stack.enter_context(postgres(folder))
         sections = [report.machine(database.version)]
-        if args.only != "stages":
+        if args.only not in ("stages", "jobs"):
             runs = _closed(parts, database, folder, args.quick) | _open(parts, database, folder, args.quick)
             sections.append(report.loads(runs))
         if "stages" in parts:
             sections.append(report.stages(_stages(database, folder)))
-    text = "\n\n".join(sections)
-    print(text)
-    if args.write:
-        RESULTS.write_text(text + "\n")
+        tables = {RESULTS: "\n\n".join(sections)}
+        if "jobs" in parts:
+            tables[JOBS_RESULTS] = f"{report.machine(database.version)}\n\n{jobs.measure(database, folder, args.quick)}"
+    if args.only == "jobs":
+        del tables[RESULTS]
+    for path, text in tables.items():
+        print(text)
+        if args.write:
+            path.write_text(text + "\n")
 
 
 def _closed(parts: tuple[str, ...], database: Postgres, folder: Path, quick: bool) -> Runs:

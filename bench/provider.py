@@ -1,6 +1,7 @@
 """A stand-in for OpenRouter that costs next to nothing: ``python -m bench.provider PORT [DELAY_S]``.
 
-Every POST is answered, ``DELAY_S`` seconds after its last byte, with the same chat completion of ten flashcards.
+Every POST is answered, ``DELAY_S`` seconds after its last byte, with the same chat completion of ten flashcards; a GET
+at once with the number of them so far.
 """
 
 import asyncio
@@ -54,6 +55,8 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class _Connection(Protocol):
+    calls = 0
+
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
         self._received = b""
@@ -70,7 +73,12 @@ class _Connection(Protocol):
         body = _CONTENT_LENGTH.search(self._received, 0, head + 2)
         if len(self._received) < head + 4 + (int(body[1]) if body else 0):
             return
-        self._received = b""
+        is_call, self._received = self._received.startswith(b"POST"), b""
+        if not is_call:
+            count = str(_Connection.calls).encode()
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(count) + count)
+            return
+        _Connection.calls += 1
         if self._delay_s:
             asyncio.get_running_loop().call_later(self._delay_s, self._transport.write, _ANSWER)
         else:

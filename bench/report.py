@@ -53,7 +53,7 @@ def machine(postgres_version: str) -> str:
 
 def loads(runs: dict[tuple[str, str], list[Measurement]]) -> str:
     """One line a load and target: the median of its runs, all of their errors, the largest memory."""
-    return _table(
+    return table(
         [
             *("load", "target", "req/s", "p50 ms", "p95 ms", "p99 ms", "p99 of the runs", "errors"),
             *("CPU ms", "Postgres", "provider", "client", "PSS MB", "RSS MB"),
@@ -81,7 +81,7 @@ def loads(runs: dict[tuple[str, str], list[Measurement]]) -> str:
 def stages(spent: dict[str, dict[str, float]]) -> str:
     """One line a stage of a request."""
     whole = spent["whole"]["wall_ms"]
-    return _table(
+    return table(
         ["stage", "ms", "of it CPU", "share"],
         (
             [stage, f"{ms['wall_ms']:.3f}", f"{ms['cpu_ms']:.3f}", f"{ms['wall_ms'] / whole:.0%}"]
@@ -99,5 +99,6 @@ def _errors(measured: list[Measurement]) -> str:
     return ", ".join(f"{count} × {cause}" for cause, count in errors.most_common()) or "0"
 
 
-def _table(header: list[str], rows: Iterable[list[str]]) -> str:
+def table(header: list[str], rows: Iterable[list[str]]) -> str:
+    """Markdown."""
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])

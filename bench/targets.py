@@ -111,6 +111,14 @@ def service_environment(database_url: str, provider_port: int) -> dict[str, str]
 
 
 @contextmanager
+def worker(environment: dict[str, str], folder: Path, number: int, concurrency: int) -> Iterator[Target]:
+    """A worker that takes jobs from the queue."""
+    log = folder / f"worker-{number}.log"
+    with _running([_bin("recto"), "worker", "--concurrency", str(concurrency)], environment, log) as pid:
+        yield Target(f"worker {number}", 0, pid)
+
+
+@contextmanager
 def _gunicorn(
     name: str, arguments: list[str], environment: dict[str, str], folder: Path, ready_path: str
 ) -> Iterator[Target]:

@@ -74,10 +74,9 @@ def worker(concurrency: int, metrics_port: int | None) -> None:
 @click.option("--port", default=8001, show_default=True, help="Port on the loopback address.")
 def sandbox_command(port: int) -> None:
     """Run the sandbox provider alone, for a service whose OPENROUTER_BASE_URL names it."""
-    with start_sandbox(port) as provider:
+    with suppress(KeyboardInterrupt), start_sandbox(port) as provider:
         click.echo(f"OPENROUTER_BASE_URL={provider.base_url}")
-        with suppress(KeyboardInterrupt):
-            Event().wait()
+        Event().wait()
 
 
 @cli.command()
