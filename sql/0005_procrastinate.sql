@@ -1,6 +1,29 @@
--- The queue: procrastinate 3.10 (https://procrastinate.readthedocs.io, MIT licence), in a schema of its own. What follows
--- the grants' announcement below is its own schema file as it comes with the package; an upgrade of the package brings
--- its migrations here as new files.
+-- The queue: procrastinate 3.10 (https://procrastinate.readthedocs.io) in a schema of its own. After the grants follows its
+-- own schema as it comes with the package, under the licence below; an upgrade of the package brings its migrations here
+-- as new files.
+--
+-- MIT License
+--
+-- Copyright (c) 2019-2021, PeopleDoc
+-- Copyright (c) 2021-2023, Joachim Jablon, Eric Lemoine
+-- Copyright (c) 2024-, Joachim Jablon, Kai Schlamp
+--
+-- Permission is hereby granted, free of charge, to any person obtaining a copy of this
+-- software and associated documentation files (the "Software"), to deal in the Software
+-- without restriction, including without limitation the rights to use, copy, modify,
+-- merge, publish, distribute, sublicense, and/or sell copies of the Software, and to
+-- permit persons to whom the Software is furnished to do so, subject to the following
+-- conditions:
+--
+-- The above copyright notice and this permission notice shall be included in all copies or
+-- substantial portions of the Software.
+--
+-- THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED,
+-- INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR
+-- PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE
+-- LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT
+-- OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
+-- OTHER DEALINGS IN THE SOFTWARE.
 create schema procrastinate;
 set local search_path = procrastinate;
 alter default privileges in schema procrastinate grant select, insert, update, delete on tables to recto_service;

@@ -44,6 +44,7 @@ _RATE_LIMIT = {
 _REPLAYED = {"Idempotent-Replayed": header("`true` if this is the stored answer to the first request with the key.")}
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": header("`Bearer`")},
+    409: _RETRY_AFTER,
     429: _RETRY_AFTER | _RATE_LIMIT,
     502: _RETRY_AFTER,
     503: _RETRY_AFTER,

@@ -91,7 +91,10 @@ def add_pairs(pool: Pool, attempt: Attempt, pairs: list[Pair], generation: Gener
         if not _holds(conn, attempt, generation):
             return False
         _insert_pairs(conn, attempt, pairs)
-        conn.execute("update generation_jobs set attempts_left = %s where id = %s", (MAX_ATTEMPTS - 1, attempt.job_id))
+        if pairs:  # what brings nothing, again and again, must come to an end
+            conn.execute(
+                "update generation_jobs set attempts_left = %s where id = %s", (MAX_ATTEMPTS - 1, attempt.job_id)
+            )
         return True
 
 

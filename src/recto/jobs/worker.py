@@ -1,6 +1,7 @@
 """The worker: a process that runs jobs from the queue, several at a time, until it is told to stop."""
 
 import asyncio
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -63,7 +64,10 @@ def work(settings: WorkerSettings, *, concurrency: int, metrics_port: int | None
             "a worker needs the direct address or the session pooler (port 5432)"
         )
     if metrics_port is not None:
-        start_http_server(metrics_port, addr="127.0.0.1")
+        try:
+            start_http_server(metrics_port, addr="127.0.0.1")
+        except OSError as error:
+            raise SettingsError(f"--metrics-port {metrics_port}: {os.strerror(error.errno or 0)}") from None
     # One connection for a job's slot, one for its writes, two for the upkeep.
     runtime = WorkerRuntime.open_worker(settings, pool_size=2 * concurrency + 2)
     try:
@@ -98,21 +102,23 @@ class _Worker:
         loop = asyncio.get_running_loop()
         # The default has as many threads as the machine has cores, and a few; a job may want one each.
         loop.set_default_executor(ThreadPoolExecutor(self._concurrency + 2))
-        workers = [
-            asyncio.create_task(self._serve(QUEUE, self._concurrency)),
-            asyncio.create_task(self._serve(_UPKEEP_QUEUE, 1)),
-        ]
+        async with (
+            asyncio.TaskGroup() as group
+        ):  # should one of them fail unforeseen, both end, and the process with them
+            workers = [
+                group.create_task(self._serve(QUEUE, self._concurrency)),
+                group.create_task(self._serve(_UPKEEP_QUEUE, 1)),
+            ]
 
-        def stop() -> None:
-            self._stopping.set()
-            for worker in workers:
-                worker.cancel()
+            def stop() -> None:
+                self._stopping.set()
+                for worker in workers:
+                    worker.cancel()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
-        log.info("worker_started", concurrency=self._concurrency)
-        await asyncio.gather(*workers, return_exceptions=True)
-        with suppress(Exception):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop)
+            log.info("worker_started", concurrency=self._concurrency)
+        with suppress(ConnectorException, psycopg.Error):
             await self._app.close_async()
         log.info("worker_stopped")
 
