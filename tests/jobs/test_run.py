@@ -40,20 +40,14 @@ def test_what_nobody_foresaw_ends_failed_after_its_attempts_and_tells_nothing(cl
     assert "secret" not in str(logs) + str(row["error"])
 
 
-def test_costs_add_up_over_the_calls_of_a_job(client, monkeypatch):
-    client.post(f"/decks/{uuid4()}/generation", json={"topic": "Rome", "count": 20})
-    real = run.ask
-
-    def priced(*args, **kwargs):
-        generation = real(*args, **kwargs)
-        object.__setattr__(generation.completion, "cost_usd", Decimal("0.001"))
-        return generation
-
-    monkeypatch.setattr(run, "ask", priced)
+def test_costs_add_up_over_the_calls_of_a_job(client, provider):
+    client.post(f"/decks/{uuid4()}/generation", json={"topic": "tag-costs", "count": 20})
     assert client.work() == ["succeeded"]
+    calls = provider.calls["tag-costs"]
+    assert calls > 1
     (job,), (record,) = client.rows("generation_jobs"), client.rows("generations")
-    assert job["cost_usd"] == record["cost_usd"] == Decimal("0.002")
-    assert job["tokens_input"] == record["tokens_input"]
+    assert job["cost_usd"] == record["cost_usd"] == calls * Decimal("0.001")
+    assert job["tokens_input"] == record["tokens_input"] == calls * 100
     assert job["ai_metadata"]["duration_ms"] == record["generation_duration"]
 
 
