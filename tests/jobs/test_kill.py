@@ -190,7 +190,8 @@ def test_fifty_random_kills_lose_and_double_nothing(jobs, provider, database, st
             processes[victim] = running.enter_context(starts[victim]())
             try:
                 accepted[tag] = answer.result().json()["generation_id"]
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                # It was killed before its answer, or within it.
                 end_leases(database)
                 accepted[tag] = ask(processes[0], tag, user, key).json()["generation_id"]
         jobs.ended(*accepted.values())
