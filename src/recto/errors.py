@@ -27,6 +27,7 @@ its default message. An ``UpstreamError`` also says what the operator sees: ``lo
 ``generation_error_logs``; a caller never reads them. No message holds a key, a prompt or a source text.
 """
 
+from decimal import Decimal
 from typing import ClassVar
 
 
@@ -142,7 +143,8 @@ class UpstreamError(RectoError):
     ``detail``: what the operator reads, at most 1,000 characters are kept of it; ``model``: the one that answered or
     was asked. ``retryable``: whether the same call may succeed soon and is not known to have been paid for; every door
     reads it here. ``upstream_status``: the answer's HTTP status, or the code of an error inside a 200;
-    ``request_id``: the provider's name for the call. Both are None if no answer had begun.
+    ``request_id``: the provider's name for the call. Both are None if no answer had begun. ``tokens_input``,
+    ``tokens_output`` and ``cost_usd``: what it took all the same, by the provider's own count; None if not told.
     """
 
     status = 502
@@ -164,6 +166,9 @@ class UpstreamError(RectoError):
         self.model = model
         self.upstream_status = upstream_status
         self.request_id = request_id
+        self.tokens_input: int | None = None
+        self.tokens_output: int | None = None
+        self.cost_usd: Decimal | None = None
 
 
 class UpstreamConnectionError(UpstreamError):

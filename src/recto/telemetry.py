@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic_core import to_json
 
 from recto.errors import UpstreamError
+from recto.providers.openrouter import Completion
 from recto.text.generate import Generation
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -36,9 +37,9 @@ attempts_total = Counter("recto_job_attempts", "Attempts of jobs that ended.", (
 class Gauges(NamedTuple):
     """The jobs in flight, of all users and workers: looked up when it is asked for, counted by no process."""
 
-    recto_jobs_pending: float
-    recto_jobs_running: float
-    recto_jobs_oldest_pending_seconds: float
+    jobs_pending: float
+    jobs_running: float
+    jobs_oldest_pending_seconds: float
 
     def describe(self) -> list[Metric]:
         """Nothing is known before the first look."""
@@ -47,8 +48,11 @@ class Gauges(NamedTuple):
     def collect(self) -> list[Metric]:
         """Return the gauges."""
         return [
-            GaugeMetricFamily(name, "Jobs in flight, of all users and workers.", value)
-            for name, value in self._asdict().items()
+            GaugeMetricFamily("recto_jobs_pending", "Jobs that wait for a worker.", self.jobs_pending),
+            GaugeMetricFamily("recto_jobs_running", "Jobs that are being run, on all machines.", self.jobs_running),
+            GaugeMetricFamily(
+                "recto_jobs_oldest_pending_seconds", "Age of the oldest of them.", self.jobs_oldest_pending_seconds
+            ),
         ]
 
 
@@ -65,24 +69,15 @@ def render_metrics(shared: Gauges | None) -> bytes:
 
 def generated(generation: Generation) -> dict[str, object]:
     """Count a generation and return what a log line says of it."""
-    completion = generation.completion
-    cost_usd = None if completion.cost_usd is None else float(completion.cost_usd)
     upstream_total.labels("success").inc()
     upstream_seconds.observe(generation.duration_ms / 1000)
-    tokens_total.labels("input", completion.model).inc(completion.tokens_input or 0)
-    tokens_total.labels("output", completion.model).inc(completion.tokens_output or 0)
-    cost_usd_total.labels(completion.model).inc(cost_usd or 0)
     proposals_total.inc(len(generation.proposals))
     for reason, count in generation.drops.items():
         dropped_total.labels(reason).inc(count)
-    return {
-        "model": completion.model,
-        "tokens_input": completion.tokens_input,
-        "tokens_output": completion.tokens_output,
-        "cost_usd": cost_usd,
+    return _spent(generation.completion, generation.completion.model) | {
         "upstream_ms": generation.duration_ms,
         "generated_count": len(generation.proposals),
-        "dropped": generation.drops,
+        "dropped": dict(generation.drops),
     }
 
 
@@ -95,11 +90,23 @@ def upstream_failed(error: UpstreamError, *, model: str, seconds: float) -> dict
     """Count a failure of the provider after so many seconds and return what a log line says of it."""
     upstream_total.labels(error.log_code).inc()
     upstream_seconds.observe(seconds)
-    return {
-        "model": error.model or model,
+    return _spent(error, error.model or model) | {
         "error_code": error.log_code,
         "error_message": error.detail,
         "upstream_ms": round(seconds * 1000),
+    }
+
+
+def _spent(call: Completion | UpstreamError, model: str) -> dict[str, object]:
+    cost_usd = None if call.cost_usd is None else float(call.cost_usd)
+    tokens_total.labels("input", model).inc(call.tokens_input or 0)
+    tokens_total.labels("output", model).inc(call.tokens_output or 0)
+    cost_usd_total.labels(model).inc(cost_usd or 0)
+    return {
+        "model": model,
+        "tokens_input": call.tokens_input,
+        "tokens_output": call.tokens_output,
+        "cost_usd": cost_usd,
     }
 
 

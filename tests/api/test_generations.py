@@ -194,6 +194,15 @@ def test_a_failure_of_the_provider_is_a_502_and_an_error_log(open_client, fault,
         assert secret not in response.text
 
 
+def test_what_a_failed_generation_cost_is_kept_if_it_is_known(client):
+    for fault in ("empty", "null-content", "http-402"):
+        client.post(json=body(source_text=f"{TEXT}\n[sandbox: {fault}]"))
+    refused, *unusable = client.get("/generation-error-logs").json["generation_error_logs"]
+    assert [refused[name] for name in ("tokens_input", "tokens_output", "cost_usd")] == [None, None, None]
+    assert all(log["tokens_input"] > 100 and log["tokens_output"] >= 0 and log["cost_usd"] == 0 for log in unusable)
+    assert len(unusable) == 2
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -103,6 +103,13 @@ def test_old_suggestions_and_keys_are_deleted(open_client):
     assert client.query("select 1 from recto.idempotency_keys") == []
 
 
+def test_a_job_outlives_its_analytics_row(client):
+    client.post("/sessions/ai", json=BODY)
+    client.query("delete from generations")
+    (row,) = client.rows("generation_jobs")
+    assert (row["status"], row["generation_id"]) == ("succeeded", None)
+
+
 def test_a_job_without_an_entry_is_queued_again(client):
     client.post("/ai/generations", json=BODY)
     assert upkeep.requeue_orphans(client.runtime.pool) == 0
@@ -127,7 +134,7 @@ def test_what_waits_and_runs_is_measured(client):
     text = client.get("/metrics").text
     assert "recto_jobs_pending 1.0" in text
     assert "recto_jobs_running 0.0" in text
-    assert 60 <= upkeep.in_flight(client.runtime.pool).recto_jobs_oldest_pending_seconds < 70
+    assert 60 <= upkeep.in_flight(client.runtime.pool).jobs_oldest_pending_seconds < 70
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ TAG = re.compile(r"tag-[0-9a-z-]+")
 class CountingProvider:
     """``calls`` by tag; ``most_open`` at once. Calls wait for ``gate``, and ``delay_s``, before they are answered.
 
-    ``failures``: by tag the statuses of its first calls; None is a good answer.
+    ``failures``: by tag the statuses of its first calls; None is a good answer, 200 one without a card.
     """
 
     def __init__(self):
@@ -71,10 +71,11 @@ class CountingProvider:
             with self.lock:
                 self.open -= 1
         failures = self.failures.get(tag, [])
-        if call <= len(failures) and failures[call - 1]:
-            status, answer = failures[call - 1], {"error": {"code": failures[call - 1], "message": "no"}}
+        failure = failures[call - 1] if call <= len(failures) else None
+        if failure not in (None, 200):
+            status, answer = failure, {"error": {"code": failure, "message": "no"}}
         else:
-            wanted = int(re.search(r"at most (\d+) flashcards", system)[1])
+            wanted = 0 if failure else int(re.search(r"at most (\d+) flashcards", system)[1])
             cards = [{"front": f"What is {tag} {call}.{n}?", "back": f"Answer {n}"} for n in range(wanted)]
             content = json.dumps({"flashcards": cards})
             choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}

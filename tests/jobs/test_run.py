@@ -51,6 +51,28 @@ def test_costs_add_up_over_the_calls_of_a_job(client, provider):
     assert job["ai_metadata"]["duration_ms"] == record["generation_duration"]
 
 
+def test_an_unusable_answer_was_paid_for_too(client, provider):
+    client.post(f"/decks/{uuid4()}/generation", json={"topic": "tag-nothing", "count": 5})
+    provider.failures["tag-nothing"] = [200, 200]
+    assert client.work() == ["failed"]
+    (job,), (log,) = client.rows("generation_jobs"), client.rows("generation_error_logs")
+    assert (job["cost_usd"], job["tokens_input"], job["tokens_output"]) == (Decimal("0.002"), 200, 20)
+    assert (log["cost_usd"], log["tokens_input"], log["tokens_output"]) == (Decimal("0.001"), 100, 10)
+    assert "cost_usd" not in job["error"]
+
+
+def test_every_dollar_is_counted_once(client, provider):
+    for tag, failures in (("tag-good", []), ("tag-bad", [200, 200])):
+        provider.failures[tag] = failures
+        client.post("/generations", json={"source_text": f"{tag} " + "A fact. " * 150})
+        client.post("/ai/generations", json={"source_text": f"{tag} " + "A fact. " * 150})
+    assert sorted(client.work()) == ["failed", "succeeded"]
+    assert client.query("select sum(cost_usd), sum(tokens_input) as tokens from recto.costs") == [
+        {"sum": Decimal("0.004"), "tokens": 400}
+    ]
+    assert provider.calls == {"tag-good": 2, "tag-bad": 2}
+
+
 def test_a_deck_that_brings_nothing_new_uses_up_its_attempts(client):
     client.post(f"/decks/{uuid4()}/generation", json={"topic": "Rome", "count": 20})
     (job,) = client.rows("generation_jobs")

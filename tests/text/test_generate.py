@@ -44,6 +44,7 @@ def test_a_generation_without_a_card_is_an_invalid_response(content):
     assert caught.value.request_id == "gen-1"
     assert caught.value.upstream_status == 200
     assert "finish_reason length" in caught.value.detail
+    assert (caught.value.tokens_input, caught.value.tokens_output, caught.value.cost_usd) == (9, 3, Decimal("0.1"))
 
 
 def test_asking_may_bring_nothing():

@@ -111,6 +111,9 @@ class GenerationErrorLog(BaseModel):
     source_text_length: int
     error_code: Annotated[str, Field(examples=["upstream_timeout", "upstream_http_error_503"])]
     error_message: str
+    tokens_input: int | None
+    tokens_output: int | None
+    cost_usd: float | None
     created_at: datetime
 
 

@@ -1,5 +1,6 @@
 """``/sessions/ai``: generations that are waited for, kept for review, and retried when they failed."""
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 from flask import Blueprint, Response, g, request
@@ -67,12 +68,21 @@ def retry(generation_id: str) -> Response:
 def _run(attempt: Attempt) -> Response:
     outcome = run(runtime(), attempt)
     g.outcome = outcome.facts | {"job_id": str(attempt.job_id)}
-    if outcome.error is not None:
-        outcome.error.details["generation_id"] = str(attempt.job_id)
-        raise outcome.error
+    if (error := outcome.error) is not None:
+        error.details["generation_id"] = str(attempt.job_id)
+        error.retry_after_s = _retry_after_s(attempt.job_id, error.retry_after_s)
+        raise error
     if outcome.name == "lost":
         raise Expired("This generation was canceled while it ran.")
     return _answer(attempt.job_id)
+
+
+def _retry_after_s(job_id: UUID, asked_for_s: float | None) -> float | None:
+    """Return when a retry will be taken, and not before the provider wants to be asked; None if it never will."""
+    retry_at = jobs.find(runtime().pool, g.user.id, job_id).retry_at(runtime().settings.retry_window)
+    if retry_at is None:
+        return None
+    return max((retry_at - datetime.now(UTC)).total_seconds(), asked_for_s or 0)
 
 
 def _answer(job_id: UUID) -> Response:

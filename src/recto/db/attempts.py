@@ -5,6 +5,7 @@ the functions then return False.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from uuid import UUID
 
 from psycopg import Connection
@@ -15,6 +16,7 @@ from recto.db import usage
 from recto.db.jobs import ATTEMPT, ERASED, MAX_ATTEMPTS, MAX_RETRIES, Attempt, tell
 from recto.db.pool import Pool, as_service
 from recto.db.queue import enqueue
+from recto.providers.openrouter import Completion
 from recto.text.generate import Generation
 
 
@@ -31,7 +33,8 @@ class Pair:
 class Diagnosis:
     """Why an attempt failed. ``message`` and ``code`` are what the caller may read, the rest is the operator's.
 
-    ``detail`` goes to ``generation_error_logs`` alone; none of it holds a text.
+    ``detail`` goes to ``generation_error_logs`` alone; none of it holds a text. What the attempt cost all the same is
+    kept there and added to the job's sums.
     """
 
     code: str
@@ -42,10 +45,16 @@ class Diagnosis:
     upstream_status: int | None = None
     request_id: str | None = None
     duration_ms: int | None = None
+    tokens_input: int | None = None
+    tokens_output: int | None = None
+    cost_usd: Decimal | None = None
 
     def to_json(self) -> Jsonb:
         """Return what is kept in the job's row."""
-        return Jsonb({name: getattr(self, name) for name in self.__slots__ if name != "detail"})
+        return Jsonb({name: getattr(self, name) for name in self.__slots__ if name not in _KEPT_ELSEWHERE})
+
+
+_KEPT_ELSEWHERE = frozenset({"detail", "tokens_input", "tokens_output", "cost_usd"})
 
 
 LOST = Diagnosis(
@@ -133,7 +142,9 @@ def succeed(pool: Pool, attempt: Attempt, pairs: list[Pair], generation: Generat
 def fail(pool: Pool, attempt: Attempt, diagnosis: Diagnosis, *, retry_in_s: float | None = None) -> bool:
     """Log why the attempt failed; queue the next one for ``retry_in_s`` from now, or with None end the job."""
     with as_service(pool, attempt.user_id) as conn:
-        if not _holds(conn, attempt, None):
+        held = _holds(conn, attempt)
+        conn.execute(_ADD_COSTS, _costs(attempt, diagnosis))
+        if not held:
             return False
         log(conn, attempt.job_id, diagnosis)
         if retry_in_s is None:
@@ -149,7 +160,7 @@ def fail(pool: Pool, attempt: Attempt, diagnosis: Diagnosis, *, retry_in_s: floa
 def hand_back(pool: Pool, attempt: Attempt) -> bool:
     """Return a job of which nothing is being generated to the queue; the attempt is not counted against it."""
     with as_service(pool, attempt.user_id) as conn:
-        if not _holds(conn, attempt, None):
+        if not _holds(conn, attempt):
             return False
         conn.execute(
             "update generation_jobs set status = 'pending', queue_job_id = %s, attempts_left = attempts_left + 1"
@@ -170,7 +181,7 @@ def end_as_failed(conn: Connection, job_id: UUID, diagnosis: Diagnosis) -> None:
     tell(conn, row[0], job_id, "ai_generation_failed")
 
 
-def _holds(conn: Connection, attempt: Attempt, generation: Generation | None) -> bool:
+def _holds(conn: Connection, attempt: Attempt, generation: Generation | None = None) -> bool:
     """Lock the job and tell whether the attempt still runs it; add what its completion cost in any case.
 
     A canceled job has its costs too, and so has one that was taken from a runner that was thought dead.
@@ -187,22 +198,27 @@ def _holds(conn: Connection, attempt: Attempt, generation: Generation | None) ->
             "dropped": generation.drops,
         }
         conn.execute(
-            "update generation_jobs set model_used = %s, tokens_input = coalesce(tokens_input + %s, tokens_input, %s),"
-            " tokens_output = coalesce(tokens_output + %s, tokens_output, %s),"
-            " cost_usd = coalesce(cost_usd + %s, cost_usd, %s),"
-            " ai_metadata = %s || jsonb_build_object("
+            "update generation_jobs set model_used = %s, ai_metadata = %s || jsonb_build_object("
             "  'duration_ms', coalesce((ai_metadata ->> 'duration_ms')::int, 0) + %s) where id = %s",
-            (
-                completion.model,
-                *(completion.tokens_input, completion.tokens_input),
-                *(completion.tokens_output, completion.tokens_output),
-                *(completion.cost_usd, completion.cost_usd),
-                Jsonb(facts),
-                generation.duration_ms,
-                attempt.job_id,
-            ),
+            (completion.model, Jsonb(facts), generation.duration_ms, attempt.job_id),
         )
+        conn.execute(_ADD_COSTS, _costs(attempt, completion))
     return bool(row and row[0])
+
+
+# What the provider did not tell adds nothing, and stays unknown if it never tells.
+_ADD_COSTS = """
+    update generation_jobs set
+        tokens_input = coalesce(tokens_input + %(tokens_input)s, tokens_input, %(tokens_input)s),
+        tokens_output = coalesce(tokens_output + %(tokens_output)s, tokens_output, %(tokens_output)s),
+        cost_usd = coalesce(cost_usd + %(cost_usd)s, cost_usd, %(cost_usd)s)
+    where id = %(job_id)s
+"""
+
+
+def _costs(attempt: Attempt, spent: Completion | Diagnosis) -> dict[str, object]:
+    names = ("tokens_input", "tokens_output", "cost_usd")
+    return {name: getattr(spent, name) for name in names} | {"job_id": attempt.job_id}
 
 
 def _insert_pairs(conn: Connection, attempt: Attempt, pairs: list[Pair]) -> None:
@@ -229,9 +245,18 @@ def log(conn: Connection, job_id: UUID, diagnosis: Diagnosis) -> None:
     """Append to ``generation_error_logs``."""
     conn.execute(
         "insert into generation_error_logs"
-        " (user_id, job_id, model, source_text_hash, source_text_length, error_code, error_message, is_topic)"
+        " (user_id, job_id, model, source_text_hash, source_text_length, error_code, error_message, is_topic,"
+        "  tokens_input, tokens_output, cost_usd)"
         " select user_id, id, coalesce(nullif(%s, ''), payload ->> 'model'), source_text_hash, source_text_length,"
-        "  %s, %s, payload ? 'topic'"
+        "  %s, %s, payload ? 'topic', %s, %s, %s"
         " from generation_jobs where id = %s",
-        (diagnosis.model, diagnosis.log_code, diagnosis.detail, job_id),
+        (
+            diagnosis.model,
+            diagnosis.log_code,
+            diagnosis.detail,
+            diagnosis.tokens_input,
+            diagnosis.tokens_output,
+            diagnosis.cost_usd,
+            job_id,
+        ),
     )

@@ -43,6 +43,9 @@ class GenerationErrorLogRow:
     source_text_length: int
     error_code: str
     error_message: str
+    tokens_input: int | None
+    tokens_output: int | None
+    cost_usd: Decimal | None
     created_at: datetime
 
 
@@ -80,9 +83,19 @@ def record_error(pool: Pool, user_id: UUID, source: SourceText, error: UpstreamE
     with as_user(pool, user_id) as conn:
         conn.execute(
             "insert into generation_error_logs"
-            " (user_id, model, source_text_hash, source_text_length, error_code, error_message)"
-            " values (%s, %s, %s, %s, %s, %s)",
-            (user_id, error.model or model, source.hash, source.length, error.log_code, error.detail),
+            " (user_id, model, source_text_hash, source_text_length, error_code, error_message,"
+            " tokens_input, tokens_output, cost_usd) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                user_id,
+                error.model or model,
+                source.hash,
+                source.length,
+                error.log_code,
+                error.detail,
+                error.tokens_input,
+                error.tokens_output,
+                error.cost_usd,
+            ),
         )
 
 

@@ -14,9 +14,9 @@ from recto import telemetry
 from recto.db import attempts, suggestions
 from recto.db.attempts import Diagnosis, Pair
 from recto.db.jobs import MAX_ATTEMPTS, Attempt
-from recto.errors import RectoError, UpstreamError, UpstreamInvalidResponse
+from recto.errors import RectoError, UpstreamError
 from recto.runtime import WorkerRuntime
-from recto.text.generate import Generation, ask, generate
+from recto.text.generate import Generation, ask, generate, unusable
 from recto.text.proposals import Proposal, comparable
 from recto.text.source import SourceText, Topic
 
@@ -98,7 +98,7 @@ def _deck(runtime: WorkerRuntime, attempt: Attempt, stopping: Callable[[], bool]
         begun = begun or bool(pairs)
         barren = 0 if pairs else barren + 1
         if barren >= _BARREN_BATCHES and not begun:
-            raise UpstreamInvalidResponse("no usable card in any batch", model=generation.completion.model)
+            raise unusable(generation)
         if missing <= 0 or barren >= _BARREN_BATCHES:
             return _succeed(runtime, attempt, generation, facts)
         if not _committed(lambda: attempts.add_pairs(pool, attempt, pairs, generation)):  # noqa: B023  called at once
@@ -154,6 +154,9 @@ def _fail(runtime: WorkerRuntime, attempt: Attempt, error: Exception, *, duratio
             upstream_status=known.upstream_status,
             request_id=known.request_id,
             duration_ms=duration_ms,
+            tokens_input=known.tokens_input,
+            tokens_output=known.tokens_output,
+            cost_usd=known.cost_usd,
         )
     else:
         telemetry.log_failure(error)

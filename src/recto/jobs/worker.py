@@ -102,9 +102,8 @@ class _Worker:
         loop = asyncio.get_running_loop()
         # The default has as many threads as the machine has cores, and a few; a job may want one each.
         loop.set_default_executor(ThreadPoolExecutor(self._concurrency + 2))
-        async with (
-            asyncio.TaskGroup() as group
-        ):  # should one of them fail unforeseen, both end, and the process with them
+        # Should one half fail unforeseen, the other ends too, and the process with them.
+        async with asyncio.TaskGroup() as group:
             workers = [
                 group.create_task(self._serve(QUEUE, self._concurrency)),
                 group.create_task(self._serve(_UPKEEP_QUEUE, 1)),

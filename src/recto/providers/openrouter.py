@@ -173,6 +173,7 @@ class OpenRouter:
         except UpstreamError as error:
             error.upstream_status = error.upstream_status or response.status_code
             error.request_id = _request_id(answer, response)
+            error.tokens_input, error.tokens_output, error.cost_usd = _usage(answer or {})
             raise
 
 
@@ -246,15 +247,14 @@ def _completion(answer: dict[str, Any], choice: dict[str, Any], asked_model: str
         refused = message.get("refusal") or finish_reason == "content_filter"
         reason = "the model refused" if refused else "the model wrote nothing"
         raise UpstreamInvalidResponse(f"{reason} (finish_reason {finish_reason})", model=model)
-    usage = answer.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+    tokens_input, tokens_output, cost_usd = _usage(answer)
     return Completion(
         content=content,
         model=model,
         finish_reason=finish_reason,
-        tokens_input=_count(usage.get("prompt_tokens")),
-        tokens_output=_count(usage.get("completion_tokens")),
-        cost_usd=_cost(usage.get("cost")),
+        tokens_input=tokens_input,
+        tokens_output=tokens_output,
+        cost_usd=cost_usd,
         request_id=request_id,
     )
 
@@ -278,6 +278,12 @@ def _text(content: Any) -> str:
                 part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
             )
     return ""
+
+
+def _usage(answer: dict[str, Any]) -> tuple[int | None, int | None, Decimal | None]:
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _cost(usage.get("cost"))
 
 
 def _count(value: Any) -> int | None:

@@ -68,12 +68,20 @@ def generate(
     """``ask``, where an answer without a proposal is a failure: raises ``UpstreamInvalidResponse`` for it."""
     generation = ask(provider, material, model=model, bounds=bounds, prompt_version=prompt_version, known=known)
     if not generation.proposals:
-        completion = generation.completion
-        dropped = ", ".join(f"{count} {reason}" for reason, count in generation.drops.items()) or "it held none"
-        raise UpstreamInvalidResponse(
-            f"no usable card (finish_reason {completion.finish_reason}): {dropped}",
-            model=completion.model,
-            upstream_status=200,
-            request_id=completion.request_id,
-        )
+        raise unusable(generation)
     return generation
+
+
+def unusable(generation: Generation) -> UpstreamInvalidResponse:
+    """Return the failure that a generation without a proposal is."""
+    completion = generation.completion
+    dropped = ", ".join(f"{count} {reason}" for reason, count in generation.drops.items()) or "it held none"
+    error = UpstreamInvalidResponse(
+        f"no usable card (finish_reason {completion.finish_reason}): {dropped}",
+        model=completion.model,
+        upstream_status=200,
+        request_id=completion.request_id,
+    )
+    error.tokens_input, error.tokens_output = completion.tokens_input, completion.tokens_output
+    error.cost_usd = completion.cost_usd
+    return error
