@@ -51,7 +51,9 @@ class Gauges(NamedTuple):
             GaugeMetricFamily("recto_jobs_pending", "Jobs that wait for a worker.", self.jobs_pending),
             GaugeMetricFamily("recto_jobs_running", "Jobs that are being run, on all machines.", self.jobs_running),
             GaugeMetricFamily(
-                "recto_jobs_oldest_pending_seconds", "Age of the oldest of them.", self.jobs_oldest_pending_seconds
+                "recto_jobs_oldest_pending_seconds",
+                "Age of the oldest job that waits.",
+                self.jobs_oldest_pending_seconds,
             ),
         ]
 

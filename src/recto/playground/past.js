@@ -63,7 +63,7 @@ function row(generation) {
     look: status === "succeeded" && cards > 0,
     follow: (status === "pending" || status === "running") && work.job?.id !== id,
     retry: generation.retry_at !== null,
-    erase: status === "failed" || cards > 0,
+    erase: generation.retry_at !== null || cards > 0,
   };
   for (const [action, possible] of Object.entries(able)) {
     parts[action].hidden = !possible;
