@@ -123,7 +123,7 @@ class Jobs:
             source.length,
             deck_id=uuid4() if kind == "deck" else None,
         )
-        job_id, _ = starts.create(self.pool, user_id or uuid4(), new, quota=None)
+        job_id = starts.create(self.pool, user_id or uuid4(), new, quota=None)
         self.tags[job_id] = tag
         return job_id
 

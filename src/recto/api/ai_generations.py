@@ -42,7 +42,7 @@ def start() -> Response:
     """Queue a generation and answer 202 with its id."""
     new = new_job("review", StartGeneration.parse(request))
     quota = runtime().settings.quota_generations_per_month
-    job_id, _ = starts.create(runtime().pool, g.user.id, new, quota=quota)
+    job_id = starts.create(runtime().pool, g.user.id, new, quota=quota)
     location = url_for(".show", generation_id=job_id)
     return respond(StartedGeneration(generation_id=job_id), 202, Location=location)
 

@@ -22,7 +22,7 @@ def start(deck_id: str) -> Response:
     """Queue the generation of a deck's pairs and answer 202 with its id."""
     new = new_job("deck", StartDeckGeneration.parse(request), parse_uuid(deck_id))
     quota = runtime().settings.quota_generations_per_month
-    job_id, _ = starts.create(runtime().pool, g.user.id, new, quota=quota)
+    job_id = starts.create(runtime().pool, g.user.id, new, quota=quota)
     location = url_for(".show", deck_id=deck_id)
     return respond(StartedGeneration(generation_id=job_id), 202, Location=location)
 

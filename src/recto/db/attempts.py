@@ -56,6 +56,12 @@ class Diagnosis:
 
 _KEPT_ELSEWHERE = frozenset({"detail", "tokens_input", "tokens_output", "cost_usd"})
 
+# What the provider did not tell adds nothing, and stays unknown if it never tells.
+_ADDED_COSTS = ", ".join(
+    f"{name} = coalesce({name} + %({name})s, {name}, %({name})s)"
+    for name in ("tokens_input", "tokens_output", "cost_usd")
+)
+
 
 LOST = Diagnosis(
     code="internal_error",
@@ -143,7 +149,10 @@ def fail(pool: Pool, attempt: Attempt, diagnosis: Diagnosis, *, retry_in_s: floa
     """Log why the attempt failed; queue the next one for ``retry_in_s`` from now, or with None end the job."""
     with as_service(pool, attempt.user_id) as conn:
         held = _holds(conn, attempt)
-        conn.execute(_ADD_COSTS, _costs(attempt, diagnosis))
+        conn.execute(
+            f"update generation_jobs set {_ADDED_COSTS} where id = %(job_id)s",  # noqa: S608  our own words
+            _costs(attempt, diagnosis),
+        )
         if not held:
             return False
         log(conn, attempt.job_id, diagnosis)
@@ -198,27 +207,22 @@ def _holds(conn: Connection, attempt: Attempt, generation: Generation | None = N
             "dropped": generation.drops,
         }
         conn.execute(
-            "update generation_jobs set model_used = %s, ai_metadata = %s || jsonb_build_object("
-            "  'duration_ms', coalesce((ai_metadata ->> 'duration_ms')::int, 0) + %s) where id = %s",
-            (completion.model, Jsonb(facts), generation.duration_ms, attempt.job_id),
+            f"update generation_jobs set {_ADDED_COSTS}, model_used = %(model)s, ai_metadata = %(facts)s ||"  # noqa: S608  our own words
+            " jsonb_build_object('duration_ms', coalesce((ai_metadata ->> 'duration_ms')::int, 0) + %(duration_ms)s)"
+            " where id = %(job_id)s",
+            _costs(attempt, completion)
+            | {"model": completion.model, "facts": Jsonb(facts), "duration_ms": generation.duration_ms},
         )
-        conn.execute(_ADD_COSTS, _costs(attempt, completion))
     return bool(row and row[0])
 
 
-# What the provider did not tell adds nothing, and stays unknown if it never tells.
-_ADD_COSTS = """
-    update generation_jobs set
-        tokens_input = coalesce(tokens_input + %(tokens_input)s, tokens_input, %(tokens_input)s),
-        tokens_output = coalesce(tokens_output + %(tokens_output)s, tokens_output, %(tokens_output)s),
-        cost_usd = coalesce(cost_usd + %(cost_usd)s, cost_usd, %(cost_usd)s)
-    where id = %(job_id)s
-"""
-
-
 def _costs(attempt: Attempt, spent: Completion | Diagnosis) -> dict[str, object]:
-    names = ("tokens_input", "tokens_output", "cost_usd")
-    return {name: getattr(spent, name) for name in names} | {"job_id": attempt.job_id}
+    return {
+        "job_id": attempt.job_id,
+        "tokens_input": spent.tokens_input,
+        "tokens_output": spent.tokens_output,
+        "cost_usd": spent.cost_usd,
+    }
 
 
 def _insert_pairs(conn: Connection, attempt: Attempt, pairs: list[Pair]) -> None:

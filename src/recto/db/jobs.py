@@ -14,7 +14,6 @@ from recto.errors import NotFound
 MAX_ATTEMPTS = 3
 MAX_RETRIES = 5
 _FIRST_RETRY_AFTER_S = 10
-IDEMPOTENCY_KEYS_LAST = timedelta(hours=24)
 
 # A synchronous generation has a job only to be counted against a quota while it runs; its results are kept nowhere.
 SHOWN = "kind <> 'synchronous'"

@@ -31,19 +31,19 @@ class NewJob:
     idempotency_key: str | None = None
 
 
-def create(pool: Pool, user_id: UUID, new: NewJob, *, quota: int | None) -> tuple[UUID, bool]:
-    """Insert a job for the workers and its entry in the queue; return its id and whether it is a new one.
+def create(pool: Pool, user_id: UUID, new: NewJob, *, quota: int | None) -> UUID:
+    """Insert a job for the workers and its entry in the queue; return its id.
 
-    It is not if a job with its idempotency key exists. Raises ``QuotaExceeded``, ``InProgress`` if the deck has a job
-    in flight, and ``NotFound`` if the deck is somebody else's.
+    If a job with its idempotency key exists, that is the one. Raises ``QuotaExceeded``, ``InProgress`` if the deck has
+    a job in flight, and ``NotFound`` if the deck is somebody else's.
     """
     with as_service(pool, user_id) as conn:
         job_id = uuid4()
         if existing := _existing(conn, user_id, new):
-            return existing, False
+            return existing
         usage.reserve(conn, user_id, quota)
         _insert(conn, user_id, job_id, new, queue_job_id=enqueue(conn, job_id))
-        return job_id, True
+        return job_id
 
 
 def begin(pool: Pool, user_id: UUID, new: NewJob, *, quota: int | None, lease_s: float) -> Attempt | UUID:
