@@ -8,8 +8,9 @@ BIN := .venv/bin
 run: install
 	@$(BIN)/recto dev
 
+# The tests wait as much as they compute: three at a time keep two cores busy.
 test: install
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 install: .venv/.installed
 
