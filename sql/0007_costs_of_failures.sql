@@ -6,7 +6,7 @@ alter table public.generation_error_logs
 
 -- Every dollar once. A job's row holds the costs of all its calls, and so does its row in generations.
 create view recto.costs with (security_invoker = true) as
-    select user_id, created_at, model_used as model, tokens_input, tokens_output, cost_usd
+    select user_id, created_at, coalesce(model_used, payload ->> 'model') as model, tokens_input, tokens_output, cost_usd
         from public.generation_jobs
     union all
     select user_id, created_at, model, tokens_input, tokens_output, cost_usd
