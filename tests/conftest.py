@@ -295,7 +295,7 @@ def _wait_until_ready(service: Service) -> None:
         try:
             if requests.get(f"{service.url}/readyz", timeout=5).ok:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):  # nobody listens, or nobody answers yet
             sleep(0.05)
     raise AssertionError(service.log.read_text())
 
