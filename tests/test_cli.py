@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import jwt
+import psutil
 import pytest
 import requests
 
@@ -128,8 +129,8 @@ def development(short_folder):
 
 
 def _processes(folder):
-    found = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True, check=False)
-    return found.stdout.split()
+    commands = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    return [command for command in commands if str(folder) in command]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -171,6 +172,15 @@ def test_two_supervisors_share_a_database_and_the_last_one_stops_it(development,
     assert requests.get(f"http://127.0.0.1:{free_port + 1}/readyz", timeout=5).status_code == 200
     second.terminate()
     assert second.wait(30) == 0
+    assert _processes(short_folder / "dev") == []
+
+
+@pytest.mark.parametrize("part", ["recto.cli worker", "gunicorn wsgi:app"])
+def test_dev_ends_when_a_part_of_it_does(development, free_port, short_folder, part):
+    process, _ = development(free_port)
+    (child,) = (child for child in psutil.Process(process.pid).children() if part in " ".join(child.cmdline()))
+    child.terminate()
+    assert process.wait(30) == 1
     assert _processes(short_folder / "dev") == []
 
 

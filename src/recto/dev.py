@@ -24,6 +24,7 @@ from recto.settings import DevelopmentSettings
 USER_ID = UUID("00000000-0000-4000-8000-000000000001")
 _ROOT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 60
+_LOOK_EVERY_S = 0.5
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # A developer provokes failures in quick succession; the service's own limits would stop that after five.
@@ -59,12 +60,14 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
             # A browser's idle connections hold up Ctrl-C for as long as they may stay idle.
             gunicorn = ["gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"]
             server = started.enter_context(_running(gunicorn, environment, drain_s))
-            started.enter_context(_running(["recto.cli", "worker"], environment, drain_s))
+            worker = started.enter_context(_running(["recto.cli", "worker"], environment, drain_s))
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(server, url)
             _greet(url, settings)
-            server.wait()
-            raise DevelopmentError("The web server stopped; its lines above say why.")
+            while server.poll() is None and worker.poll() is None:
+                sleep(_LOOK_EVERY_S)
+            stopped = "worker" if server.poll() is None else "web server"
+            raise DevelopmentError(f"The {stopped} stopped; its lines above say why.")
         except _Stopped:
             print("\nStopping …", file=sys.stderr, flush=True)  # noqa: T201  this is the command's output
 
