@@ -109,15 +109,18 @@ def sandbox() -> Iterator[SandboxServer]:
 @pytest.fixture
 def settings(database: str, sandbox: SandboxServer) -> Settings:
     """A service over real parts, with a short deadline and limits out of the way."""
+    return _settings(database, sandbox, openrouter_timeout_ms=5000, rate_limit_per_ip="1000 per minute")
+
+
+def _settings(database_url: str, sandbox: SandboxServer, **changes: object) -> Settings:
     return Settings(
-        database_url=database,
+        database_url=database_url,
         openrouter_api_key="sk-or-v1-a-key-that-must-never-be-seen",
         openrouter_base_url=sandbox.base_url,
         openrouter_model="sandbox/extractive",
-        openrouter_timeout_ms=5000,
         supabase_jwt_secret=SECRET,
         rate_limit_per_user="1000 per minute",
-        rate_limit_per_ip="1000 per minute",
+        **changes,
     )
 
 
@@ -332,16 +335,7 @@ def service(
     service_database: str, sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     """One gunicorn and one worker for all tests that only look at them from outside."""
-    settings = Settings(
-        database_url=service_database,
-        openrouter_api_key="sk-or-v1-a-key-that-must-never-be-seen",
-        openrouter_base_url=sandbox.base_url,
-        openrouter_model="sandbox/extractive",
-        openrouter_timeout_ms=3000,
-        supabase_jwt_secret=SECRET,
-        rate_limit_per_user="1000 per minute",
-        rate_limit_per_ip="100000 per minute",
-    )
+    settings = _settings(service_database, sandbox, openrouter_timeout_ms=3000, rate_limit_per_ip="100000 per minute")
     folder = tmp_path_factory.mktemp("service")
     with _worker(settings, folder / "worker.log"), _gunicorn(settings, folder / "log") as running:
         yield running

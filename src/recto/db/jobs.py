@@ -113,9 +113,16 @@ def cancel(pool: Pool, user_id: UUID, job_id: UUID) -> None:
 
 def find(pool: Pool, user_id: UUID, job_id: UUID) -> JobRow:
     """Return the user's job of that id. Raises ``NotFound``."""
-    with as_user(pool, user_id) as conn, conn.cursor(row_factory=class_row(JobRow)) as cursor:
+    with as_user(pool, user_id) as conn:
+        return read(conn, user_id, job_id)
+
+
+def read(conn: Connection, user_id: UUID, job_id: UUID, *, lock: bool = False) -> JobRow:
+    """``find`` in the caller's transaction; with ``lock``, nobody else changes the job until that ends."""
+    with conn.cursor(row_factory=class_row(JobRow)) as cursor:
         row = cursor.execute(
-            f"select {JOB} from generation_jobs job where user_id = %s and id = %s and {SHOWN}",  # noqa: S608  our own column names
+            f"select {JOB} from generation_jobs job where user_id = %s and id = %s and {SHOWN}"  # noqa: S608  our own column names
+            f" {'for update of job' if lock else ''}",
             (user_id, job_id),
         ).fetchone()
     if row is None:

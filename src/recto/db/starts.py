@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from recto.db import attempts, usage
 from recto.db.idempotency import KEPT_FOR
-from recto.db.jobs import ATTEMPT, JOB, MAX_ATTEMPTS, SHOWN, Attempt, JobRow, tell
+from recto.db.jobs import ATTEMPT, MAX_ATTEMPTS, Attempt, read, tell
 from recto.db.pool import Pool, as_service
 from recto.db.queue import enqueue
 from recto.errors import AlreadySucceeded, Expired, InProgress, NotFound, RateLimited
@@ -123,7 +123,7 @@ def retry(
     several that ask at once exactly one proceeds.
     """
     with as_service(pool, user_id) as conn:
-        row = _lock(conn, user_id, job_id)
+        row = read(conn, user_id, job_id, lock=True)
         now = datetime.now(UTC)
         lost = row.status == "running" and row.lease_until is not None and row.lease_until < now
         if row.status == "succeeded":
@@ -160,17 +160,6 @@ def _requeue(conn: Connection, job_id: UUID) -> None:
         )
     except psycopg.errors.UniqueViolation:
         raise InProgress("Another generation of this deck is running.") from None
-
-
-def _lock(conn: Connection, user_id: UUID, job_id: UUID) -> JobRow:
-    with conn.cursor(row_factory=class_row(JobRow)) as cursor:
-        row = cursor.execute(
-            f"select {JOB} from generation_jobs job where user_id = %s and id = %s and {SHOWN} for update of job",  # noqa: S608  our own column names
-            (user_id, job_id),
-        ).fetchone()
-    if row is None:
-        raise NotFound("There is no such generation.")
-    return row
 
 
 def _attempt(conn: Connection, job_id: UUID) -> Attempt:
