@@ -1,6 +1,7 @@
 """Real parts for the tests: one PostgreSQL a run, a fresh database a test, the sandbox provider, gunicorn."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -197,13 +198,21 @@ def client(open_client: Callable[..., Client]) -> Client:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port that nobody listens on; so is the next one, most of the time."""
+    """A port that nobody uses; so is the next one."""
     return _free_port()
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    """Return one below those that systems give to connections, of which the tests beside this one open many."""
+    chance = random.SystemRandom()  # hypothesis seeds the common one
+    while True:
+        port = chance.randrange(20_000, 32_000)
+        with (
+            suppress(OSError),
+            socket.create_server(("127.0.0.1", port)),
+            socket.create_server(("127.0.0.1", port + 1)),
+        ):
+            return port
 
 
 @dataclass(frozen=True)

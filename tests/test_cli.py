@@ -119,6 +119,7 @@ def development(short_folder):
             lines.append(line)
             if line.startswith("Ctrl-C"):
                 break
+        assert lines, "it did not start"
         return process, "".join(lines)
 
     yield start
