@@ -10,6 +10,7 @@ run: install
 
 # The tests wait as much as they compute: three at a time keep two cores busy.
 test: install
+	@$(BIN)/python tests/playground/chromium.py
 	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 install: .venv/.installed

@@ -1,11 +1,12 @@
 """A real Chromium for the page's tests."""
 
-import shutil
 from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from . import chromium
 
 SOURCE = (
     "A palimpsest is a leaf of parchment whose first writing was scraped off. "
@@ -18,9 +19,10 @@ SOURCE = (
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     # Not for the whole session: while Playwright runs, other tests of this process cannot use asyncio.run.
+    path = chromium.find() or pytest.fail(chromium.MISSING, pytrace=False)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
+            executable_path=path,
             args=[
                 "--no-sandbox",
                 "--disable-gpu",
