@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test install check format bench clean
+.PHONY: run test soak install check format bench clean
 
 run: install
 	@$(BIN)/recto dev
@@ -11,7 +11,11 @@ run: install
 # The tests wait as much as they compute: three at a time keep two cores busy.
 test: install
 	@$(BIN)/python tests/playground/chromium.py
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not soak"
+
+# What takes too long for every change: many kills, many examples.
+soak: install
+	@$(BIN)/python -m pytest -q -n 2 -m soak
 
 install: .venv/.installed
 

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,10 +15,12 @@ from pathlib import Path
 from time import monotonic, sleep
 from uuid import UUID, uuid4
 
+import psutil
 import psycopg
 import pytest
 import requests
 from flask import Flask
+from hypothesis import settings as hypothesis_settings
 
 from recto import tokens
 from recto.api import create_app
@@ -41,6 +42,23 @@ SOURCE_TEXT = (
     "Jean-François Champollion announced the decipherment in 1822. "
 ) * 4
 
+# How long an example takes says more about the machine than about the code.
+hypothesis_settings.register_profile("recto", deadline=None)
+hypothesis_settings.load_profile("recto")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a SIGTERM end a run as Ctrl-C does, with fixtures torn down, though a shell's background ignores SIGINT."""
+
+    def stop(number: int, frame: object) -> None:
+        if config.pluginmanager.has_plugin("dsession"):  # the tests run in this one's children
+            for child in psutil.Process().children():
+                child.terminate()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _only_our_own_environment() -> None:
@@ -59,8 +77,8 @@ def short_folder() -> Iterator[Path]:
     usable = memory.is_dir() and os.access(memory, os.W_OK) and not os.statvfs(memory).f_flag & os.ST_NOEXEC
     folder = Path(tempfile.mkdtemp(prefix="recto-", dir=memory if usable else None))
     folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    with subprocess.Popen([sys.executable, ROOT / "tests/cleanup.py", folder], stdin=subprocess.PIPE):
+        yield folder
 
 
 @pytest.fixture(scope="session")
