@@ -1,12 +1,16 @@
 """How gunicorn serves Recto. Command-line options such as --bind come after this file and win."""
 
 import gc
+import json
 import os
 import shutil
 import sys
 from tempfile import mkdtemp
 
+from gunicorn import util
+
 from recto.settings import Settings, SettingsError
+from recto.times import Times
 
 try:
     settings = Settings.load()
@@ -19,6 +23,7 @@ bind = "127.0.0.1:8000"
 # for both under load.
 worker_class = "gevent"
 workers = settings.web_concurrency
+# Half of them may send a body at a time (recto/api/bodies.py): the other half is left for answers and other callers.
 worker_connections = 2000
 backlog = 2048
 
@@ -29,13 +34,32 @@ preload_app = False
 # For this worker class `timeout` is no limit of a request but how long the whole process may be stuck.
 timeout = 60
 # A SIGTERM lets every accepted request end: it may have just begun to wait for the provider.
-graceful_timeout = settings.openrouter_timeout_ms // 1000 + 10
+graceful_timeout = Times.of(settings).graceful_stop_s
 # Longer than the idle time after which the proxy in front hangs up (README, deployment), so that it never sends a
 # request into a connection that is just being closed; short, because a stopping worker waits for idle ones too.
 keepalive = 5
 
 # A socket for remote control, by default in the user's home: signals serve as well.
 control_socket_disable = True
+
+
+def _write_error(sock, status, reason, _detail):
+    """Answer what gunicorn refuses by itself, before there is a request, in the envelope of all errors.
+
+    Such as a 400 for what is not HTTP, a 414 for too long an address, a 431 for too long headers. gunicorn has no
+    setting for it. Its own detail is left out: it quotes what was sent.
+    """
+    code = "invalid_request" if status < 500 else "internal_error"
+    body = json.dumps({"error": code, "message": f"{reason}."}).encode()
+    util.write_nonblock(
+        sock,
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n".encode()
+        + body,
+    )
+
+
+util.write_error = _write_error
 
 # Requests are logged by the application, as JSON.
 accesslog = None

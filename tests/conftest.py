@@ -1,5 +1,6 @@
 """Real parts for the tests: one PostgreSQL a run, a fresh database a test, the sandbox provider, gunicorn."""
 
+import json
 import os
 import random
 import signal
@@ -24,7 +25,8 @@ from hypothesis import settings as hypothesis_settings
 
 from recto import tokens
 from recto.api import create_app
-from recto.db import attempts, embedded, migrations
+from recto.db import claims, embedded, migrations
+from recto.db.claims import Attempt
 from recto.jobs.run import run
 from recto.runtime import Runtime, openrouter
 from recto.sandbox.server import SandboxServer
@@ -58,6 +60,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def until(condition: Callable[[], object], timeout_s: float = 60) -> object:
+    """Wait for what must become true; on the way it may be slow, but not for ever."""
+    deadline = monotonic() + timeout_s
+    while not (value := condition()):
+        assert monotonic() < deadline, "it did not become true"
+        sleep(0.02)
+    return value
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -186,11 +197,18 @@ class Client:
             return cursor.fetchall() if cursor.description else []
 
     def work(self) -> list[str]:
-        """Run one attempt of each job that is pending, as a worker would, and tell how they ended."""
-        pending = [job for job in self.rows("generation_jobs") if job["status"] == "pending"]
-        claimed = [attempts.claim(self.runtime.pool, job["id"], job["queue_job_id"]) for job in pending]
+        """Run one attempt of each job that is pending, as a worker would, and return how they ended."""
         runtime = replace(self.runtime, openrouter=openrouter(self.runtime.settings, quick_retry=False))
-        return [run(runtime, attempt).name for attempt in claimed if attempt]
+        self.query("update generation_jobs set run_at = now() where status = 'pending'")  # whatever pause there was
+        claimed = []
+        while attempt := self.claim():
+            claimed.append(attempt)
+        return [run(runtime, attempt)[0].name for attempt in claimed]
+
+    def claim(self, capacity: int = 100) -> Attempt | None:
+        """Claim the job that has been due for longest."""
+        leases = self.runtime.leases
+        return claims.claim(self.runtime.pool, leases.holder, lease_s=leases.lease_s, capacity=capacity)
 
 
 @pytest.fixture
@@ -279,13 +297,16 @@ def _worker(
     log: Path,
     *,
     concurrency: int = 2,
-    program: tuple[str, str] = ("-m", "recto.cli"),
     arguments: tuple[str, ...] = (),
+    times: dict[str, float] | None = None,
     **environment: str,
 ) -> Iterator[Worker]:
+    program = ["-m", "recto.cli", "worker"]
+    if times is not None:
+        program = [str(ROOT / "tests/jobs/worker_with_times.py"), json.dumps(times)]
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, *program, "worker", "--concurrency", str(concurrency), *arguments],
+            [sys.executable, *program, "--concurrency", str(concurrency), *arguments],
             cwd=ROOT,
             env=_environment(settings) | environment,
             stdout=lines,
@@ -361,8 +382,8 @@ def service_database(postgres: str) -> Iterator[str]:
 def service(
     service_database: str, sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """One gunicorn and one worker for all tests that only look at them from outside."""
+    """One gunicorn of one process, and one worker, for all tests that only look at them from outside."""
     settings = _settings(service_database, sandbox, openrouter_timeout_ms=3000, rate_limit_per_ip="100000 per minute")
     folder = tmp_path_factory.mktemp("service")
-    with _worker(settings, folder / "worker.log"), _gunicorn(settings, folder / "log") as running:
+    with _worker(settings, folder / "worker.log"), _gunicorn(settings, folder / "log", WEB_CONCURRENCY="1") as running:
         yield running

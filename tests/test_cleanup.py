@@ -4,10 +4,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from time import monotonic, sleep
 
 import psutil
 import pytest
+
+from .conftest import until
 
 ROOT = Path(__file__).resolve().parents[1]
 ENDLESS = """
@@ -18,14 +19,6 @@ def test_it(service, short_folder):
     Path("{report}").write_text(str(short_folder))
     Event().wait()
 """
-
-
-def until(condition, timeout_s=60):
-    deadline = monotonic() + timeout_s
-    while not (value := condition()):
-        assert monotonic() < deadline, "it did not become true"
-        sleep(0.05)
-    return value
 
 
 def processes_that_name(folder):

@@ -15,6 +15,8 @@ import psutil
 import pytest
 import requests
 
+from .conftest import until
+
 RECTO = str(Path(sys.executable).with_name("recto"))
 TEXT = "The recto is the front of a leaf. The verso is its back. Gutenberg printed his Bible in 1455. " * 12
 
@@ -33,6 +35,26 @@ def test_a_migration_is_reported_and_done_once(empty_database):
     first = run("migrate", environment={"DATABASE_URL": empty_database})
     assert b"applied 0001_generations.sql" in first.stdout
     assert b"up to date" in run("migrate", environment={"DATABASE_URL": empty_database}).stdout
+
+
+def test_a_user_is_forgotten(client):
+    environment = {"DATABASE_URL": client.runtime.settings.database_url}
+    client.post(json={"source_text": TEXT})
+    for _ in range(2):  # nothing to forget is no error
+        done = run("forget", "--user", str(client.user_id), environment=environment)
+        assert (done.returncode, client.rows("generations")) == (0, [])
+        assert done.stdout.decode() == f"Nothing is kept of the user {client.user_id} any more.\n"
+    refused = run("forget", "--user", "somebody", environment=environment)
+    assert refused.returncode == 2
+    assert b"'somebody' is not a valid UUID" in refused.stderr
+
+
+def test_a_database_that_is_not_migrated_is_said_in_a_line(empty_database):
+    user = "8f14e45f-ceea-467f-a0e6-1f5d9b7d1b1a"
+    done = run("forget", "--user", user, environment={"DATABASE_URL": empty_database})
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"recto: ")
+    assert b"Traceback" not in done.stderr
 
 
 def test_what_is_missing_is_said_in_a_line():
@@ -101,18 +123,19 @@ def test_a_failure_is_said_in_a_line_and_writes_nothing(text, message, tmp_path)
 
 
 @pytest.fixture
-def development(short_folder):
+def development(short_folder, tmp_path):
     """Start `recto dev`; stop what is left of it at the end."""
     started = []
 
     def start(port, **environment):
-        process = subprocess.Popen(
-            [RECTO, "dev", "--port", str(port)],
-            env={"PATH": os.environ["PATH"], "RECTO_DATA_DIR": str(short_folder / "dev")} | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        with (tmp_path / f"{port}.log").open("w") as log:
+            process = subprocess.Popen(
+                [RECTO, "dev", "--port", str(port)],
+                env={"PATH": os.environ["PATH"], "RECTO_DATA_DIR": str(short_folder / "dev")} | environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         started.append(process)
         lines = []
         for line in process.stdout:
@@ -152,6 +175,15 @@ def test_dev_serves_with_nothing_configured_and_stops_everything(development, fr
     assert _processes(short_folder / "dev") == []
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://127.0.0.1:{free_port}/healthz", timeout=1)
+
+
+def test_a_second_signal_does_not_break_off_the_stopping(development, free_port, short_folder, tmp_path):
+    process, _ = development(free_port)
+    process.send_signal(signal.SIGINT)
+    until(lambda: "Stopping" in (tmp_path / f"{free_port}.log").read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    assert _processes(short_folder / "dev") == []
 
 
 def test_dev_takes_over_what_a_killed_one_left(development, free_port, short_folder):
@@ -216,12 +248,19 @@ def test_psycopg_is_not_needed_to_read_the_settings():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_sandbox_runs_alone(free_port):
-    process = subprocess.Popen([RECTO, "sandbox", "--port", str(free_port)], stdout=subprocess.PIPE, text=True)
-    line = process.stdout.readline().strip()
-    assert line == f"OPENROUTER_BASE_URL=http://127.0.0.1:{free_port}/api/v1"
-    answer = requests.get(f"{line.partition('=')[2]}/key", headers={"Authorization": "Bearer any"}, timeout=5)
-    assert answer.status_code == 200
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
-    process.stdout.close()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_sandbox_runs_alone(free_port, short_folder, number):
+    # As in the background of a script, where the shell has SIGINT ignored.
+    command = f"trap '' INT; exec {RECTO} sandbox --port {free_port}"
+    # The folder's name tells tests/cleanup.py whose process it is.
+    environment = {"PATH": os.environ["PATH"], "RECTO_DATA_DIR": str(short_folder)}
+    with subprocess.Popen(["/bin/sh", "-c", command], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline().strip()
+            assert line == f"OPENROUTER_BASE_URL=http://127.0.0.1:{free_port}/api/v1"
+            answer = requests.get(f"{line.partition('=')[2]}/key", headers={"Authorization": "Bearer any"}, timeout=5)
+            assert answer.status_code == 200
+            process.send_signal(number)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import sqlite3
 import tempfile
 import zipfile
@@ -7,6 +8,9 @@ import zipfile
 import pytest
 
 from recto.exports import to_anki, to_csv
+
+DECK_ID = 1_396_150_368  # of "History"
+NOTE_ID = "s:n}cvNs?Q"  # of "front" in it
 
 CARDS = [("What is a leaf's front?", "Its recto"), ('<b>"a", b</b>\n&', "x\ny")]
 
@@ -33,6 +37,39 @@ def test_an_anki_deck_shows_text_as_it_is(tmp_path):
     assert '"History"' in decks
 
 
+@pytest.mark.parametrize(
+    "text", ["=1+1", " =1+1", "+1", "-1", "@a", "＝1", "＋1", "－1", "＠a", "\t=1", "\ta", "\ra", "\na", "\ufeff=1+1"]
+)
+def test_no_cell_of_a_csv_is_a_formula(text):
+    (_, row) = csv.reader(io.StringIO(to_csv([(text, text)]), newline=""))
+    assert row == [f"'{text}"] * 2
+
+
+@pytest.mark.parametrize("text", ["1+1=2", "a-b", "a\tb", " a", "", "e@mail"])
+def test_any_other_cell_of_a_csv_is_left_as_it_is(text):
+    (_, row) = csv.reader(io.StringIO(to_csv([(text, text)]), newline=""))
+    assert row == [text] * 2
+
+
+def test_control_characters_do_not_reach_an_anki_deck(tmp_path):
+    controls = "".join(map(chr, [*range(32), *range(0x7F, 0xA0)]))
+    rows, decks = notes(to_anki([(f"a{controls}b", f"c{controls}d")], f"His{controls}tory"), tmp_path)
+    (plain, _), (same, _) = (notes(to_anki([(front, "x")], "H"), tmp_path) for front in ("ab", "a\x1f\x00b"))
+    assert rows[0][1] == "a\t<br>b\x1fc\t<br>d"
+    assert "His\t\ntory" in [deck["name"] for deck in json.loads(decks).values()]
+    assert plain[0][0] == same[0][0]
+
+
+def test_ids_of_decks_and_notes_are_the_same_in_every_version(tmp_path):
+    rows, decks = notes(to_anki([("front", "back")], "History"), tmp_path)
+    assert {int(id_): deck["name"] for id_, deck in json.loads(decks).items() if id_ != "1"} == {DECK_ID: "History"}
+    assert [guid for guid, _ in rows] == [NOTE_ID]
+    with sqlite3.connect(tmp_path / "collection.anki2") as conn:
+        assert conn.execute("select distinct mid from notes").fetchall() == [(1_607_392_319,)]
+        assert conn.execute("select distinct did from cards").fetchall() == [(DECK_ID,)]
+    conn.close()
+
+
 def test_an_export_leaves_no_file_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     to_anki(CARDS, "History")
@@ -54,6 +91,12 @@ def test_the_export_is_a_file_of_the_cards_in_the_request(client, tmp_path):
     assert len(notes(response.data, tmp_path)[0]) == 2
 
 
+def test_the_largest_deck_is_exported(client, tmp_path):
+    cards = [{"front": "a" * 10_000, "back": "b" * 10_000}] + [{"front": "a", "back": "b"}] * 999
+    response = client.post("/exports/anki", json={"deck_name": "x" * 100, "flashcards": cards})
+    assert len(notes(response.data, tmp_path)[0]) == 1000
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -64,8 +107,14 @@ def test_the_export_is_a_file_of_the_cards_in_the_request(client, tmp_path):
         {"flashcards": [{"front": "a", "back": 7}]},
         {"flashcards": [{"front": "a", "back": "b"}] * 1001},
         {"flashcards": [{"front": "a", "back": "b"}], "deck_name": " "},
+        {"flashcards": [{"front": "a", "back": "b"}], "deck_name": "\x1f \x00\x9f"},
+        {"flashcards": [{"front": "a", "back": "b"}], "deck_name": ""},
+        {"flashcards": [{"front": "a", "back": "b"}], "deck_name": "x" * 101},
+        {"flashcards": [{"front": "", "back": "b"}]},
+        {"flashcards": [{"front": "a" * 10_001, "back": "b"}]},
+        {"flashcards": [{"front": "a", "back": "b" * 10_001}]},
     ],
-    ids=range(7),
+    ids=range(13),
 )
 def test_what_is_no_deck_is_refused(client, body):
     response = client.post("/exports/anki", json=body)

@@ -7,27 +7,20 @@ import signal
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic, sleep
+from time import monotonic
 from uuid import uuid4
 
 import psycopg
 import pytest
 import requests
 
+from .conftest import until
+
 TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
 
 
 def fault(name):
     return f"{TEXT}\n[sandbox: {name}]"
-
-
-def until(condition, timeout_s=10):
-    """Wait for what must become true."""
-    deadline = monotonic() + timeout_s
-    while not (value := condition()):
-        assert monotonic() < deadline, "it did not become true"
-        sleep(0.02)
-    return value
 
 
 def count(database, table):
@@ -164,6 +157,33 @@ def test_a_worker_that_dies_is_replaced_and_its_gauges_go_with_it(start_service)
 def _children(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(child) for child in file.read().split()]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: recto\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: recto\r\nA: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (b"hello there\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: recto\r\nAuthor ization: eyJ.a.token\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: recto\r\nAuthorization: Bearer eyJ.a.token\x01\r\n\r\n", 400),
+        (b"GET /eyJ.a.token\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: recto\r\nTransfer-Encoding: eyJ.a.token\r\n\r\n", 400),
+    ],
+    ids=["address", "headers", "not HTTP", "name", "value", "line", "coding"],
+)
+def test_what_gunicorn_refuses_by_itself_has_the_one_envelope(service, request_, status):
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as conn:
+        conn.sendall(request_)
+        with conn.makefile("rb") as stream:
+            head, _, body = stream.read().partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert b"Content-Type: application/json" in head
+    assert json.loads(body).keys() == {"error", "message"}
+    assert json.loads(body)["error"] == "invalid_request"
+    assert b"eyJ" not in head + body
+    assert "eyJ" not in service.log.read_text(), service.log.read_text()
 
 
 def test_many_users_at_once_each_get_their_own(service):

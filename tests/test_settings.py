@@ -18,8 +18,15 @@ def test_three_values_are_enough(environment):
     environment()
     settings = Settings.load()
     assert settings.openrouter_timeout_ms == 30_000
-    assert (settings.limit_per_user.amount, settings.limit_per_user.get_expiry()) == (5, 300)
-    assert (settings.limit_per_ip.amount, settings.limit_per_ip.get_expiry()) == (30, 300)
+    assert [(rule.amount, rule.get_expiry()) for rule in settings.limits_per_user] == [(5, 300)]
+    assert [(rule.amount, rule.get_expiry()) for rule in settings.limits_per_ip] == [(30, 300)]
+
+
+def test_a_rate_limit_may_have_several_rules_and_each_counts_once(environment):
+    environment(RATE_LIMIT_PER_USER="5 per minute; 100 per day; 5/minute", RATE_LIMIT_PER_IP="1 per hour, 1 per hour")
+    settings = Settings.load()
+    assert [(rule.amount, rule.get_expiry()) for rule in settings.limits_per_user] == [(5, 60), (100, 86_400)]
+    assert [(rule.amount, rule.get_expiry()) for rule in settings.limits_per_ip] == [(1, 3600)]
 
 
 def test_each_missing_or_bad_value_has_a_line(environment):

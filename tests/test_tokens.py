@@ -15,6 +15,8 @@ from recto.errors import Unauthorized, Unavailable
 from recto.providers.jwks import KeysUnavailable
 from recto.tokens import KeySet, TokenVerifier, issue
 
+from .conftest import SECRET as CLIENTS_SECRET
+
 SECRET = "the project's legacy secret, long enough for HS256"
 ISSUER = "https://project.supabase.co/auth/v1"
 USER = uuid4()
@@ -137,6 +139,13 @@ def test_anonymous_users_are_users_if_that_is_allowed():
     assert verifier.verify(sign(SECRET, "HS256", is_anonymous=True)).id == USER
 
 
+@pytest.mark.parametrize(("setting", "status"), [({}, 401), (False, 401), (True, 200)], ids=["unset", "off", "on"])
+def test_the_operator_decides_whether_anonymous_users_are_users(open_client, setting, status):
+    client = open_client(**({} if setting == {} else {"allow_anonymous_users": setting}))
+    token = jwt.encode(claims(sub=str(client.user_id), is_anonymous=True), CLIENTS_SECRET, algorithm="HS256")
+    assert client.get("/generations", headers={"Authorization": f"Bearer {token}"}).status_code == status
+
+
 @pytest.mark.parametrize(("age_s", "valid"), [(25, True), (35, False)])
 def test_thirty_seconds_of_leeway_are_given(verifier, age_s, valid):
     token = sign(SECRET, "HS256", exp=int(time.time()) - age_s)
@@ -224,16 +233,53 @@ def test_symmetric_keys_in_the_key_set_are_not_used():
         verifier.verify(sign(SECRET, "HS256", "oct"))
 
 
-def test_unusable_keys_in_the_set_harm_nothing():
-    noise = [
-        None,
-        {},
-        {"kid": "a"},
-        {"kid": "b", "kty": "EC", "crv": "P-256"},
-        {"kid": "c", "kty": "RSA", "use": "enc"},
-    ]
+ODD = [None, 7, True, "", "ü", "x" * 10_000, [], ["P-256"], {}, {"a": 1}, "\ud800"]
+
+
+@pytest.mark.parametrize("member", ["kid", "kty", "crv", "use", "alg", "x", "y", "n", "e", "key_ops"])
+def test_a_key_with_anything_in_a_member_harms_no_other(member):
+    noise = [key | {"kid": f"odd-{key['kid']}", member: odd} for key in KEYS["keys"] for odd in ODD]
     verifier = TokenVerifier(secret=None, keys=Address({"keys": noise + KEYS["keys"]}).key_set(), issuer=ISSUER)
     assert verifier.verify(sign(EC_KEY, "ES256", "ec")).id == USER
+    assert verifier.verify(sign(RSA_KEY, "RS256", "rsa")).id == USER
+
+
+def test_what_is_no_key_harms_no_key():
+    noise = [None, 7, "key", [], {}, {"kid": "a"}, {"kid": "b", "kty": "EC", "crv": "P-256"}]
+    verifier = TokenVerifier(secret=None, keys=Address({"keys": noise + KEYS["keys"]}).key_set(), issuer=ISSUER)
+    assert verifier.verify(sign(EC_KEY, "ES256", "ec")).id == USER
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm", "kid", "changes"),
+    [
+        (EC_KEY, "ES256", "ec", {"use": "enc"}),
+        (RSA_KEY, "RS256", "rsa", {"use": "enc"}),
+        (EC_KEY, "ES256", "ec", {"alg": "ES384"}),
+        (RSA_KEY, "RS256", "rsa", {"alg": "RS512"}),
+        (RSA_KEY, "RS512", "rsa", {"alg": "RS512"}),
+        (RSA_KEY, "PS256", "rsa", {"alg": "PS256"}),
+        (RSA_KEY, "RS256", "rsa", {"alg": None}),
+        (EC_KEY, "ES256", "ec", json.loads(ECAlgorithm.to_jwk(EC_KEY))),
+        (RSA_KEY, "RS256", "rsa", json.loads(RSAAlgorithm.to_jwk(RSA_KEY)) | {"key_ops": None}),
+    ],
+    ids=range(9),
+)
+def test_a_key_that_is_not_a_public_signing_key_of_a_trusted_algorithm_is_not_used(key, algorithm, kid, changes):
+    keys = [published | changes if published["kid"] == kid else published for published in KEYS["keys"]]
+    verifier = TokenVerifier(secret=None, keys=Address({"keys": keys}).key_set(), issuer=ISSUER)
+    with pytest.raises(Unauthorized, match="unknown key"):
+        verifier.verify(sign(key, algorithm, kid))
+
+
+def test_only_curves_and_key_types_that_are_trusted_are_used():
+    p384 = ec.generate_private_key(ec.SECP384R1())
+    secp256k1 = ec.generate_private_key(ec.SECP256K1())
+    keys = [public(ECAlgorithm, p384, "p384"), public(ECAlgorithm, secp256k1, "secp256k1")]
+    verifier = TokenVerifier(secret=None, keys=Address({"keys": keys}).key_set(), issuer=ISSUER)
+    for key, algorithm, kid in ((p384, "ES384", "p384"), (secp256k1, "ES256K", "secp256k1")):
+        with pytest.raises(Unauthorized, match="unknown key"):
+            verifier.verify(sign(key, algorithm, kid))
 
 
 def test_without_any_source_of_keys_there_is_no_verifier():

@@ -1,21 +1,25 @@
 """Recto turns a learner's source text into flashcard proposals.
 
     settings.py    Settings: frozen, validated at start; nothing else reads the environment
+    calls.py       a call to a provider: how it ended and what it took
+    times.py       how long things may take, and how the times nest
     errors.py      the error tree; each class carries its status and code
     runtime.py     what a process holds: settings, pool, provider client, token verifier
     tokens.py      a Supabase token → its user
     telemetry.py   log lines and metrics
     exports.py     cards → CSV, Anki
-    cli.py         recto dev | migrate | worker | sandbox | token | generate
+    cli.py         recto dev | migrate | worker | forget | sandbox | token | generate
     dev.py         the whole service on one machine
     api/           doors: one blueprint a resource; a view parses, calls and responds
-    jobs/          jobs: the same pipeline, run by a worker or for a session; the states are drawn there
+    jobs/          jobs: the same pipeline, run by a worker or for a caller who waits; the states are drawn there
     text/          core: source text → prompt → proposals, one pipeline for every door
     providers/     outside: clients that translate their own failures
-    db/            memory: every SQL statement, the queue, the migrations, the embedded PostgreSQL
+    db/            memory: every SQL statement, the migrations, the embedded PostgreSQL
     sandbox/       a provider for development and tests that plays every failure
     playground/    the page
 
-Imports run downwards only: cli, dev → api → jobs → runtime → db, tokens → telemetry → text → providers → errors,
-settings.
+Imports run downwards only: cli, dev → api → jobs → runtime → db, tokens → telemetry → text → providers → times →
+errors, settings → calls.
+
+How a request and a job go through them, and what each table says: docs/architecture.md.
 """

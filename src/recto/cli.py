@@ -1,9 +1,9 @@
-"""The command line: recto dev | migrate | worker | sandbox | token | generate."""
+"""The command line: recto dev | migrate | worker | forget | sandbox | token | generate."""
 
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from itertools import cycle
 from threading import Event, Thread
 from typing import BinaryIO
@@ -13,7 +13,7 @@ import click
 import psycopg
 
 from recto import dev, exports, runtime
-from recto.db import embedded, migrations
+from recto.db import embedded, erasure, migrations
 from recto.errors import RectoError, UpstreamError
 from recto.jobs.worker import work
 from recto.sandbox.server import start as start_sandbox
@@ -30,6 +30,7 @@ _EXPECTED = (
     embedded.EmbeddedPostgresError,
     dev.DevelopmentError,
     psycopg.OperationalError,
+    psycopg.ProgrammingError,  # a login that may not do it, a database that is not migrated
 )
 
 
@@ -70,11 +71,19 @@ def worker(concurrency: int, metrics_port: int | None) -> None:
     work(settings, concurrency=concurrency, metrics_port=metrics_port)
 
 
+@cli.command()
+@click.option("--user", "user_id", type=click.UUID, required=True, help="The user's id.")
+def forget(user_id: UUID) -> None:
+    """Delete everything that the database at DATABASE_URL keeps of a user: texts, suggestions, costs, usage."""
+    erasure.forget(DatabaseSettings.load().database_url, user_id)
+    click.echo(f"Nothing is kept of the user {user_id} any more.")
+
+
 @cli.command("sandbox")
 @click.option("--port", default=8001, show_default=True, help="Port on the loopback address.")
 def sandbox_command(port: int) -> None:
     """Run the sandbox provider alone, for a service whose OPENROUTER_BASE_URL names it."""
-    with suppress(KeyboardInterrupt), start_sandbox(port) as provider:
+    with dev.until_stopped(), start_sandbox(port) as provider:
         click.echo(f"OPENROUTER_BASE_URL={provider.base_url}")
         Event().wait()
 

@@ -45,7 +45,7 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
     Raises ``DevelopmentError`` or ``EmbeddedPostgresError``.
     """
     _require_free(port)
-    with ExitStack() as started, _signals_raise():
+    with until_stopped(), ExitStack() as started:
         try:
             database_url = started.enter_context(embedded.running(settings.recto_data_dir))
             migrations.migrate(database_url)
@@ -70,6 +70,7 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
             raise DevelopmentError(f"The {stopped} stopped; its lines above say why.")
         except _Stopped:
             print("\nStopping …", file=sys.stderr, flush=True)  # noqa: T201  this is the command's output
+            raise
 
 
 def secret(settings: DevelopmentSettings) -> str:
@@ -101,7 +102,9 @@ def _require_free(port: int) -> None:
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
+def until_stopped() -> Iterator[None]:
+    """Let SIGINT or SIGTERM end the block, in order: what it started is stopped, and further signals change nothing."""
+
     def stop(_number: int, _frame: FrameType | None) -> None:
         # Once is enough: what runs from here on is the stopping.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -111,6 +114,8 @@ def _signals_raise() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except _Stopped:
+        pass
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
     RectoError                        500  internal_error
     ├── InvalidRequest                400  invalid_request
+    │   ├── RequestTimeout            408  invalid_request
     │   ├── PayloadTooLarge           413  invalid_request
     │   └── UnsupportedMediaType      415  invalid_request
     ├── Unauthorized                  401  unauthorized
@@ -9,6 +10,7 @@
     ├── MethodNotAllowed              405  method_not_allowed
     ├── InProgress                    409  in_progress
     ├── AlreadySucceeded              409  already_succeeded
+    ├── ReviewedHere                  409  reviewed_here
     ├── Expired                       410  expired
     ├── IdempotencyKeyReused          422  idempotency_key_reused
     ├── RateLimited                   429  rate_limited
@@ -27,15 +29,15 @@ its default message. An ``UpstreamError`` also says what the operator sees: ``lo
 ``generation_error_logs``; a caller never reads them. No message holds a key, a prompt or a source text.
 """
 
-from decimal import Decimal
 from typing import ClassVar
+
+from recto.calls import Call, MadeCalls
 
 
 class RectoError(Exception):
     """The server failed. The error is in its log under this request's id.
 
-    ``retry_after_s``: seconds after which trying again makes sense, if that is known. ``details``: what the answer
-    says beside code and message, such as which generation failed.
+    ``retry_after_s``: seconds after which trying again makes sense, if that is known.
     """
 
     status: ClassVar[int] = 500
@@ -44,7 +46,6 @@ class RectoError(Exception):
     def __init__(self, message: str | None = None, *, retry_after_s: float | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").partition("\n")[0]
         self.retry_after_s = retry_after_s
-        self.details: dict[str, str] = {}
         super().__init__(self.message)
 
 
@@ -53,6 +54,12 @@ class InvalidRequest(RectoError):
 
     status = 400
     code = "invalid_request"
+
+
+class RequestTimeout(InvalidRequest):
+    """The request body did not arrive in time."""
+
+    status = 408
 
 
 class PayloadTooLarge(InvalidRequest):
@@ -102,6 +109,13 @@ class AlreadySucceeded(RectoError):
     code = "already_succeeded"
 
 
+class ReviewedHere(RectoError):
+    """The suggestions of this generation are reviewed here, and so their accepted counts follow by themselves."""
+
+    status = 409
+    code = "reviewed_here"
+
+
 class Expired(RectoError):
     """This generation can no longer be retried: its source text has been erased."""
 
@@ -137,14 +151,13 @@ class Unavailable(RectoError):
     code = "unavailable"
 
 
-class UpstreamError(RectoError):
+class UpstreamError(MadeCalls, RectoError):
     """The language model's provider failed.
 
     ``detail``: what the operator reads, at most 1,000 characters are kept of it; ``model``: the one that answered or
     was asked. ``retryable``: whether the same call may succeed soon and is not known to have been paid for; every door
-    reads it here. ``upstream_status``: the answer's HTTP status, or the code of an error inside a 200;
-    ``request_id``: the provider's name for the call. Both are None if no answer had begun. ``tokens_input``,
-    ``tokens_output`` and ``cost_usd``: what it took all the same, by the provider's own count; None if not told.
+    reads it here. ``upstream_status``: the answer's HTTP status, or the code of an error inside a 200; None if no
+    answer had begun. ``calls``: every call that was made, in order; the last one ended with this error.
     """
 
     status = 502
@@ -159,16 +172,13 @@ class UpstreamError(RectoError):
         model: str | None = None,
         retry_after_s: float | None = None,
         upstream_status: int | None = None,
-        request_id: str | None = None,
+        calls: tuple[Call, ...] = (),
     ) -> None:
         super().__init__(retry_after_s=retry_after_s)
         self.detail = detail[:1000]
         self.model = model
         self.upstream_status = upstream_status
-        self.request_id = request_id
-        self.tokens_input: int | None = None
-        self.tokens_output: int | None = None
-        self.cost_usd: Decimal | None = None
+        self.calls = calls
 
 
 class UpstreamConnectionError(UpstreamError):
@@ -202,11 +212,8 @@ class UpstreamHTTPError(UpstreamError):
         *,
         model: str | None = None,
         retry_after_s: float | None = None,
-        request_id: str | None = None,
     ) -> None:
-        super().__init__(
-            detail, model=model, retry_after_s=retry_after_s, upstream_status=upstream_status, request_id=request_id
-        )
+        super().__init__(detail, model=model, retry_after_s=retry_after_s, upstream_status=upstream_status)
         self.log_code = f"upstream_http_error_{upstream_status}"
         self.retryable = upstream_status in self.RETRYABLE_STATUSES
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import sqlite3
 import zipfile
 from collections.abc import Iterable
@@ -17,6 +18,11 @@ import genanki
 _NOTE_TYPE_ID = 1_607_392_319
 _MIN_DECK_ID = 1 << 30
 
+# Line breaks and tabs aside, control characters show nothing; U+001F ends a field in Anki's database.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# A spreadsheet runs a cell that begins like this (OWASP, "CSV Injection"); the apostrophe makes it text.
+_FORMULA = re.compile(r"[\s\ufeff]*[=+\-@＝＋－＠]|[\t\r\n]")
+
 _NOTE_TYPE = genanki.Model(
     _NOTE_TYPE_ID,
     "Recto",
@@ -29,22 +35,24 @@ _NOTE_TYPE = genanki.Model(
 
 
 def to_csv(cards: Iterable[tuple[str, str]]) -> str:
-    """Return front and back as RFC 4180 CSV with a header line."""
+    """Return front and back as RFC 4180 CSV with a header line; no cell of it is a spreadsheet's formula."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(("front", "back"))
-    writer.writerows(cards)
+    writer.writerows((_cell(front), _cell(back)) for front, back in cards)
     return out.getvalue()
 
 
 def to_anki(cards: Iterable[tuple[str, str]], deck_name: str) -> bytes:
     """Return an ``.apkg``. Cards are plain text: what looks like HTML in them is shown, not interpreted.
 
-    The same deck name gives the same deck, and the same front the same note, so that importing a newer file updates
-    cards instead of doubling them.
+    Control characters other than line breaks and tabs are left out. The same deck name gives the same deck, and the
+    same deck name and front the same note, so that importing a newer file updates cards instead of doubling them.
     """
+    deck_name = _CONTROL.sub("", deck_name)
     deck = genanki.Deck(_MIN_DECK_ID + _number(deck_name) % _MIN_DECK_ID, deck_name)
-    for front, back in cards:
+    for card in cards:
+        front, back = (_CONTROL.sub("", side) for side in card)
         deck.add_note(genanki.Note(_NOTE_TYPE, [_html(front), _html(back)], guid=genanki.guid_for(deck_name, front)))
     # genanki's own write_to_file leaves its database behind in the temporary folder.
     now = time()
@@ -57,6 +65,10 @@ def to_anki(cards: Iterable[tuple[str, str]], deck_name: str) -> bytes:
         package.writestr("collection.anki2", collection)
         package.writestr("media", "{}")
     return out.getvalue()
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _html(text: str) -> str:

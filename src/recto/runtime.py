@@ -1,15 +1,18 @@
 """What a process holds: built once at start, passed in, closed at the end."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
-from recto.db.job_changes import JobChanges
+from recto.db.commit import Commits
+from recto.db.leases import Leases
+from recto.db.listener import JobChanges
 from recto.db.pool import Pool, open_pool
 from recto.providers import deadline
 from recto.providers.jwks import fetch_jwks
 from recto.providers.openrouter import OpenRouter
 from recto.settings import ProviderSettings, Settings, WorkerSettings
 from recto.text.proposals import Bounds
+from recto.times import Times
 from recto.tokens import KeySet, TokenVerifier
 
 
@@ -18,23 +21,26 @@ class WorkerRuntime:
     """What running jobs takes."""
 
     settings: WorkerSettings
+    times: Times
     pool: Pool
+    leases: Leases
+    commits: Commits
     openrouter: OpenRouter
     bounds: Bounds
 
     @classmethod
-    def open_worker(cls, settings: WorkerSettings, *, pool_size: int) -> Self:
+    def open_worker(cls, settings: WorkerSettings, times: Times, *, pool_size: int) -> Self:
         """Build what a worker needs; the database and the provider need not be up yet."""
         return cls(
-            settings=settings,
-            pool=open_pool(settings.database_url, pool_size),
+            **_opened(settings, times, pool_size, times.worker_patience_s),
             # A failed attempt of a job is logged and repeated by its own rules.
             openrouter=openrouter(settings, quick_retry=False),
-            bounds=bounds(settings),
         )
 
     def close(self) -> None:
-        """Give the database connections back."""
+        """Write what is late, and give the database connections back."""
+        self.commits.close()
+        self.leases.close()
         self.pool.close()
 
 
@@ -47,21 +53,32 @@ class Runtime(WorkerRuntime):
     changes: JobChanges
 
     @classmethod
-    def open(cls, settings: Settings) -> Self:
+    def open(cls, settings: Settings, times: Times | None = None) -> Self:
         """Build everything; the database and the provider need not be up yet."""
+        times = times or Times.of(settings)
         return cls(
-            settings=settings,
-            pool=open_pool(settings.database_url, settings.database_pool_size),
+            **_opened(settings, times, settings.database_pool_size, times.patience_s),
             openrouter=openrouter(settings),
-            bounds=bounds(settings),
             verifier=_verifier(settings),
             changes=JobChanges(settings.database_url),
         )
 
     def close(self) -> None:
-        """Give the database connections back."""
+        """Write what is late, and give the database connections back."""
         self.changes.close()
         super().close()
+
+
+def _opened(settings: WorkerSettings, times: Times, pool_size: int, patience_s: float) -> dict[str, Any]:
+    pool = open_pool(settings.database_url, pool_size)
+    return {
+        "settings": settings,
+        "times": times,
+        "pool": pool,
+        "leases": Leases(pool, lease_s=times.lease_s, renew_every_s=times.renew_every_s),
+        "commits": Commits(patience_s),
+        "bounds": bounds(settings),
+    }
 
 
 def openrouter(settings: ProviderSettings, *, quick_retry: bool = True) -> OpenRouter:

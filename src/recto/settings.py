@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse_many
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -24,7 +24,7 @@ class SettingsError(Exception):
 
 
 def _rate_limit(text: str) -> str:
-    parse(text)  # raises ValueError
+    parse_many(text)  # raises ValueError
     return text
 
 
@@ -97,6 +97,11 @@ class WorkerSettings(DatabaseSettings, ProviderSettings):
         return tuple(dict.fromkeys((self.openrouter_model, *self.allowed_models)))
 
     @cached_property
+    def configured_models(self) -> frozenset[str]:
+        """Every model that may answer by configuration: those of ``models`` and the fallback ones."""
+        return frozenset((*self.models, *self.openrouter_fallback_models))
+
+    @cached_property
     def retry_window(self) -> timedelta:
         """How long after its failure a generation may be retried."""
         return timedelta(hours=self.retry_window_hours)
@@ -131,14 +136,14 @@ class Settings(WorkerSettings):
         return self
 
     @cached_property
-    def limit_per_user(self) -> RateLimitItem:
-        """``rate_limit_per_user``, parsed."""
-        return parse(self.rate_limit_per_user)
+    def limits_per_user(self) -> tuple[RateLimitItem, ...]:
+        """The rules of ``rate_limit_per_user``, each once."""
+        return tuple(dict.fromkeys(parse_many(self.rate_limit_per_user)))
 
     @cached_property
-    def limit_per_ip(self) -> RateLimitItem:
-        """``rate_limit_per_ip``, parsed."""
-        return parse(self.rate_limit_per_ip)
+    def limits_per_ip(self) -> tuple[RateLimitItem, ...]:
+        """The rules of ``rate_limit_per_ip``, each once."""
+        return tuple(dict.fromkeys(parse_many(self.rate_limit_per_ip)))
 
 
 def _default_data_dir() -> Path:

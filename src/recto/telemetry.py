@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 import psycopg
@@ -13,11 +14,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic_core import to_json
 
+from recto.calls import MadeCalls
 from recto.errors import UpstreamError
-from recto.providers.openrouter import Completion
 from recto.text.generate import Generation
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+OTHER_MODEL = "other"
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
 
@@ -26,6 +29,7 @@ request_seconds = Histogram("recto_http_request_seconds", "From request to answe
 requests_in_flight = Gauge("recto_http_requests_in_flight", "Requests being worked on.", multiprocess_mode="livesum")
 upstream_total = Counter("recto_upstream_calls", "Generations asked of the provider.", ("outcome",))
 upstream_seconds = Histogram("recto_upstream_seconds", "From prompt to proposals or failure.", buckets=_SECONDS)
+# A provider may name any model: those that are not configured are counted as OTHER_MODEL.
 tokens_total = Counter("recto_tokens", "Tokens by the provider's own count.", ("direction", "model"))
 cost_usd_total = Counter("recto_cost_usd", "US dollars by the provider's own count.", ("model",))
 proposals_total = Counter("recto_proposals", "Flashcard proposals answered.")
@@ -69,14 +73,14 @@ def render_metrics(shared: Gauges | None) -> bytes:
     return generate_latest(registry)
 
 
-def generated(generation: Generation) -> dict[str, object]:
-    """Count a generation and return what a log line says of it."""
+def generated(generation: Generation, *, models: Collection[str]) -> dict[str, object]:
+    """Count a generation and return what a log line says of it; ``models`` are those that have metrics of their own."""
     upstream_total.labels("success").inc()
     upstream_seconds.observe(generation.duration_ms / 1000)
     proposals_total.inc(len(generation.proposals))
     for reason, count in generation.drops.items():
         dropped_total.labels(reason).inc(count)
-    return _spent(generation.completion, generation.completion.model) | {
+    return _spent(generation.completion, generation.completion.model, models) | {
         "upstream_ms": generation.duration_ms,
         "generated_count": len(generation.proposals),
         "dropped": dict(generation.drops),
@@ -88,37 +92,43 @@ def attempt_ended(kind: str, outcome: str) -> None:
     attempts_total.labels(kind, outcome).inc()
 
 
-def upstream_failed(error: UpstreamError, *, model: str, seconds: float) -> dict[str, object]:
-    """Count a failure of the provider after so many seconds and return what a log line says of it."""
+def upstream_failed(error: UpstreamError, *, model: str, models: Collection[str], seconds: float) -> dict[str, object]:
+    """Count a failure of the provider after so many seconds and return what a log line says of it.
+
+    ``model`` is the one asked for; ``models`` are those that have metrics of their own.
+    """
     upstream_total.labels(error.log_code).inc()
     upstream_seconds.observe(seconds)
-    return _spent(error, error.model or model) | {
+    return _spent(error, error.model or model, models) | {
         "error_code": error.log_code,
         "error_message": error.detail,
         "upstream_ms": round(seconds * 1000),
     }
 
 
-def _spent(call: Completion | UpstreamError, model: str) -> dict[str, object]:
-    cost_usd = None if call.cost_usd is None else float(call.cost_usd)
-    tokens_total.labels("input", model).inc(call.tokens_input or 0)
-    tokens_total.labels("output", model).inc(call.tokens_output or 0)
-    cost_usd_total.labels(model).inc(cost_usd or 0)
+def _spent(outcome: MadeCalls, model: str, models: Collection[str]) -> dict[str, object]:
+    for call in outcome.calls:
+        label = call.model if call.model in models else OTHER_MODEL
+        tokens_total.labels("input", label).inc(call.tokens_input or 0)
+        tokens_total.labels("output", label).inc(call.tokens_output or 0)
+        cost_usd_total.labels(label).inc(float(call.cost_usd or 0))
+    cost_usd = outcome.cost_usd
     return {
         "model": model,
-        "tokens_input": call.tokens_input,
-        "tokens_output": call.tokens_output,
-        "cost_usd": cost_usd,
+        "tokens_input": outcome.tokens_input,
+        "tokens_output": outcome.tokens_output,
+        "cost_usd": None if cost_usd is None else float(cost_usd),
     }
 
 
 def log_failure(error: BaseException) -> None:
     """Log an unforeseen error: its type and where it came from.
 
-    Its message is logged only where it cannot hold what a user sent: the database's and the operating system's.
+    Its message is logged only where it cannot hold what a user sent: the operating system's, and the first line of
+    the database's, whose others quote rows.
     """
     frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    reason = str(error) if isinstance(error, psycopg.Error | OSError) else None
+    reason = str(error).partition("\n")[0] if isinstance(error, psycopg.Error | OSError) else None
     log.error("unforeseen_error", type=type(error).__qualname__, reason=reason, frames=frames)
 
 
@@ -133,6 +143,8 @@ class _LibraryHandler(logging.Handler):
 def configure_logging(log_format: Literal["json", "console"]) -> None:
     """Send one line an event to standard error: JSON, or columns for a person."""
     logging.basicConfig(level=logging.WARNING, handlers=[_LibraryHandler()])
+    # Its warnings quote addresses, of which a webhook's is secret, and headers, in which a provider may quote a text.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

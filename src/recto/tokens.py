@@ -30,7 +30,8 @@ _KEYS_LIVE_S = 600
 # An unknown key id asks for a fresh set, but whoever sends made-up ids must not make us ask all the time.
 _REFETCH_AFTER_S = 30
 
-_ALGORITHM_BY_KEY_TYPE = {("EC", "P-256"): "ES256", ("RSA", None): "RS256", ("OKP", "Ed25519"): "EdDSA"}
+# The key type and curve of each algorithm.
+_KEY_TYPES = {"ES256": ("EC", "P-256"), "RS256": ("RSA", None), "EdDSA": ("OKP", "Ed25519")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ def _usable(keys: list[Any]) -> list[tuple[str, PyJWK]]:
     for key in keys:
         if not isinstance(key, dict) or not isinstance(key.get("kid"), str) or key.get("use", "sig") != "sig":
             continue
-        algorithm = _ALGORITHM_BY_KEY_TYPE.get((str(key.get("kty")), key.get("crv")))
+        if "d" in key:  # whoever reads the set could sign with a private key
+            continue
+        key_type = (key.get("kty"), key.get("crv"))
+        algorithm = next((name for name, trusted in _KEY_TYPES.items() if trusted == key_type), None)
         if algorithm is None or key.get("alg", algorithm) != algorithm:
             continue
         try:

@@ -1,12 +1,17 @@
 """Generations in the background and their review, through the doors."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 import requests
+from tests.conftest import until
 
-from recto.db import attempts
+from recto.db.listener import JobChanges
+from recto.db.suggestions import Review, review
+from recto.jobs.outcomes import NotOwned
 from recto.jobs.run import run
 
 TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
@@ -146,9 +151,29 @@ def test_the_list_can_be_filtered_by_status(client):
     assert [generation["generation_id"] for generation in listed] == [pending.rpartition("/")[2]]
 
 
-@pytest.mark.parametrize("query", ["status=done", "cursor=x", f"cursor={'9' * 17}.{'0' * 32}", "limit=0", "limit=101"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "status=done",
+        "cursor=",
+        "cursor=x",
+        f"cursor={'9' * 18}.{'0' * 32}",
+        f"cursor=1.{'0' * 31}",
+        f"cursor=-1.{'0' * 32}",
+        "limit=0",
+        "limit=101",
+    ],
+)
 def test_a_bad_query_is_refused(client, query):
-    assert client.get(f"/ai/generations?{query}").status_code in ({200, 400} if "9999" in query else {400})
+    response = client.get(f"/ai/generations?{query}")
+    assert (response.status_code, response.json["error"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(("microseconds", "number"), [("0", 0), ("9" * 17, 1)])
+def test_a_cursor_may_name_any_moment(client, microseconds, number):
+    start(client)
+    response = client.get(f"/ai/generations?cursor={microseconds}.{'0' * 32}")
+    assert (response.status_code, len(response.json["generations"])) == (200, number)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +218,7 @@ def test_waiting_ends_with_the_generation(client):
     location = start(client)
     with ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(client.get, f"{location}?wait=25") for _ in range(2)]
-        while client.runtime.changes._listener is None:
+        while not client.runtime.changes._listening:
             pass
         assert client.work() == ["succeeded"]
         answers = [answer.result(20) for answer in waiting]  # before its time is over
@@ -205,13 +230,24 @@ def test_waiting_with_a_known_state_ends_with_any_change(client):
     known = {"If-None-Match": client.get(location).headers["ETag"]}
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(client.get, f"{location}?wait=25", headers=known)
-        job = client.rows("generation_jobs")[0]
-        attempts.claim(client.runtime.pool, job["id"], job["queue_job_id"])
+        client.claim()
         assert waiting.result(20).json["status"] == "running"
 
 
 def test_waiting_gives_up_when_its_time_is_over(client):
     assert client.get(f"{start(client)}?wait=1").json["status"] == "pending"
+
+
+def test_who_waits_for_too_many_is_answered_at_once(client):
+    """The bound is of a user: another one may still wait."""
+    location = start(client)
+    with ExitStack() as waits:
+        for _ in range(JobChanges.MOST_WAITS_A_USER):
+            assert waits.enter_context(client.runtime.changes.of(uuid4(), client.user_id))
+        # Whoever waits is answered only once the generation has ended, which nobody brings about here.
+        assert client.get(f"{location}?wait=25").json["status"] == "pending"
+        with client.runtime.changes.of(uuid4(), uuid4()) as other:
+            assert other
 
 
 @pytest.mark.parametrize("wait", ["-1", "26", "x", "1.5"])
@@ -227,23 +263,24 @@ def test_a_canceled_generation_is_never_run(client):
     assert client.query("select 1 from generation_jobs where has_text") == []
 
 
-def test_a_generation_canceled_while_it_runs_keeps_its_costs_and_nothing_else(client):
+def test_a_generation_canceled_while_it_runs_counts_and_keeps_its_costs_and_nothing_else(client):
     location = start(client)
-    job = client.rows("generation_jobs")[0]
-    attempt = attempts.claim(client.runtime.pool, job["id"], job["queue_job_id"])
+    attempt = client.claim()
     assert client.delete(location).status_code == 204
-    assert run(client.runtime, attempt).name == "lost"
+    assert isinstance(run(client.runtime, attempt)[0], NotOwned)
     read = client.get(location).json
     assert (read["status"], read["suggestions_count"]) == ("canceled", 0)
     assert read["tokens_input"] > 0
-    assert client.rows("generations") == client.rows("usage_ledger") == []
+    assert client.rows("generations") == []
+    assert [row["amount"] for row in client.rows("usage_ledger")] == [1]
 
 
 def test_deleting_one_that_has_ended_erases_its_suggestions(client):
     location = done(client)
     assert [client.delete(location).status_code for _ in range(2)] == [204, 204]
-    assert suggestions(client, location) == []
-    assert client.get(location).json["status"] == "succeeded"
+    assert client.get(f"{location}/suggestions").status_code == 404
+    read = client.get(location).json
+    assert (read["status"], read["suggestions_count"]) == ("succeeded", 0)
 
 
 def counts(client):
@@ -288,6 +325,37 @@ def test_several_are_reviewed_together_all_or_none(client):
     answer = client.post(path, json={"reviews": reviews[::-1]})
     assert [card["id"] for card in answer.json["suggestions"]] == [card["id"] for card in cards[::-1]]
     assert {card["status"] for card in answer.json["suggestions"]} == {"accepted"}
+
+
+def test_reviews_at_the_same_time_are_all_counted(client, database):
+    location = done(client)
+    first, second = suggestions(client, location)[:2]
+    waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(2) as threads:
+        with psycopg.connect(database) as conn:
+            conn.execute("select 1 from generations for update")  # so that both have begun before one ends
+            answers = [
+                threads.submit(client.patch, f"/ai/suggestions/{card['id']}", json={"status": "accepted"})
+                for card in (first, second)
+            ]
+            until(lambda: len(client.query(waiting)) == 2)
+        assert [answer.result().status_code for answer in answers] == [200, 200]
+    assert counts(client) == (2, 0)
+
+
+def test_reviews_of_the_same_cards_in_opposite_order_do_not_wait_for_each_other(client):
+    deck = f"/decks/{uuid4()}"
+    for topic in ("Rome", "Athens"):
+        client.post(f"{deck}/generation", json={"topic": topic, "count": 3})
+        client.work()
+    ids = [pair["id"] for pair in client.get(f"{deck}/pairs").json["pairs"]]
+    reviews = [Review(UUID(id_), "accepted") for id_ in ids]
+    with ThreadPoolExecutor(4) as threads:
+        done_ = [
+            threads.submit(review, client.runtime.pool, client.user_id, reviews[:: 1 - 2 * (turn % 2)])
+            for turn in range(40)
+        ]
+        assert {len(each.result()) for each in done_} == {len(ids)}
 
 
 @pytest.mark.parametrize(

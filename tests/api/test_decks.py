@@ -69,6 +69,17 @@ def test_pairs_come_in_pages(client, deck):
     assert len({pair["id"] for pair in one["pairs"] + two["pairs"]}) == 5
 
 
+def test_a_page_skips_nothing_when_pairs_before_it_were_erased(client, deck):
+    first, _ = [
+        (start(client, deck, topic=topic, count=3).json["generation_id"], client.work()) for topic in ("Rome", "Athens")
+    ]
+    every = fronts(client, deck)
+    page = client.get(f"{deck}/pairs?limit=4").json
+    client.delete(f"/ai/generations/{first[0]}")
+    rest = client.get(f"{deck}/pairs?limit=4&cursor={page['next_cursor']}").json
+    assert [pair["front"] for pair in page["pairs"] + rest["pairs"]] == every
+
+
 def test_a_deck_has_one_generation_in_flight(client, deck):
     assert start(client, deck, topic="Rome", count=5).status_code == 202
     refused = start(client, deck, topic="Rome", count=5)

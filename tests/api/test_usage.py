@@ -129,4 +129,4 @@ def test_the_reset_is_the_next_months_first_moment(client, monkeypatch, month, n
             return datetime(*month, 30, 23, 59, tzinfo=tz)
 
     monkeypatch.setattr(usage, "datetime", Clock)
-    assert usage.read(client.runtime.pool, client.user_id, None).resets_at == datetime(*next_month, 1, tzinfo=UTC)
+    assert usage.find(client.runtime.pool, client.user_id, None).resets_at == datetime(*next_month, 1, tzinfo=UTC)

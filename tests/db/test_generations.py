@@ -5,8 +5,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from recto.db import generations
-from recto.db.pool import as_user, claims, open_pool
+from recto.calls import Call
+from recto.db import generations, starts, usage
+from recto.db.pool import as_user, open_pool
+from recto.db.starts import Lease, NewJob
 from recto.errors import UpstreamTimeout
 from recto.providers.openrouter import Completion
 from recto.text.generate import Generation
@@ -17,7 +19,7 @@ SOURCE = SourceText("A fact. " * 200)
 GENERATION = Generation(
     proposals=[Proposal("front", "back")],
     drops=Counter(),
-    completion=Completion("{}", "a/model", "stop", 900, 30, Decimal("0.000123")),
+    completion=Completion("{}", "stop", (Call("a/model", "succeeded", 40, 200, None, 900, 30, Decimal("0.000123")),)),
     prompt_version="1",
     duration_ms=1234,
 )
@@ -29,9 +31,18 @@ def pool(database):
         yield pool
 
 
+def record(pool, user):
+    return generations.record(pool, user, uuid4(), SOURCE, GENERATION, counted=False)
+
+
+def reserve(pool, user, job_id):
+    new = NewJob("synchronous", {"model": "m", "prompt_version": "1"}, SOURCE.hash, SOURCE.length)
+    starts.reserve(pool, user, job_id, new, quota=5, lease=Lease(uuid4(), 60))
+
+
 def test_a_generation_is_read_back_as_it_was_recorded(pool):
     user = uuid4()
-    row = generations.find(pool, user, generations.record(pool, user, SOURCE, GENERATION))
+    row = generations.find(pool, user, record(pool, user))
     assert row is not None
     assert (row.model, row.generated_count, row.generation_duration) == ("a/model", 1, 1234)
     assert (row.tokens_input, row.tokens_output, row.cost_usd) == (900, 30, Decimal("0.000123"))
@@ -39,27 +50,43 @@ def test_a_generation_is_read_back_as_it_was_recorded(pool):
     assert row.accepted_edited_count is row.accepted_unedited_count is None
 
 
-def test_a_query_that_forgets_its_user_still_sees_own_rows_only(pool):
-    mine, theirs = uuid4(), uuid4()
-    for user in (mine, theirs):
-        generations.record(pool, user, SOURCE, GENERATION)
-        generations.record_error(pool, user, SOURCE, UpstreamTimeout("late"), model="a/model")
-    with as_user(pool, mine) as conn:
-        for table in ("generations", "generation_error_logs"):
-            assert conn.execute(f"select distinct user_id from {table}").fetchall() == [(mine,)]
+@pytest.mark.parametrize("counted", [False, True])
+def test_a_record_that_is_repeated_is_the_same(pool, database, counted):
+    user, job_id = uuid4(), uuid4()
+    if counted:
+        reserve(pool, user, job_id)
+    ids = {generations.record(pool, user, job_id, SOURCE, GENERATION, counted=counted) for _ in range(3)}
+    assert len(ids) == 1
+    with psycopg.connect(database) as conn:
+        assert conn.execute("select count(*) from generations").fetchone() == (1,)
+        assert conn.execute("select count(*) from usage_ledger").fetchone() == (int(counted),)
 
 
-def test_nobody_inserts_a_row_for_somebody_else(pool):
-    mine, theirs = uuid4(), uuid4()
-    insert = (
-        "insert into generation_error_logs (user_id, model, source_text_hash, source_text_length, error_code,"
-        " error_message) values (%s, 'm', %s, 1000, 'c', 'm')"
-    )
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"), as_user(pool, mine) as conn:
-        conn.execute(insert, (theirs, SOURCE.hash))
-    call = "select recto.record_generation(%s, %s, 'm', 1, %s, 1000, 1, '1', null, null, null)"
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"), pool.connection() as conn:
-        conn.execute(call, (claims(mine), theirs, SOURCE.hash))
+@pytest.mark.parametrize("counted", [False, True])
+def test_an_error_that_is_repeated_is_logged_once(pool, database, counted):
+    user, job_id = uuid4(), uuid4()
+    if counted:
+        reserve(pool, user, job_id)
+    for _ in range(3):
+        generations.record_error(pool, user, job_id, SOURCE, UpstreamTimeout("late"), model="m", counted=counted)
+    with psycopg.connect(database) as conn:
+        assert conn.execute("select count(*) from generation_error_logs").fetchone() == (1,)
+        assert conn.execute("select count(*) from usage_ledger").fetchone() == (0,)
+
+
+def test_a_reservation_ends_with_its_record(pool, database):
+    user = uuid4()
+    jobs = [uuid4(), uuid4()]
+    for job_id in jobs:
+        reserve(pool, user, job_id)
+    assert usage.find(pool, user, 5).reserved == 2
+    generations.record(pool, user, jobs[0], SOURCE, GENERATION, counted=True)
+    generations.record_error(pool, user, jobs[1], SOURCE, UpstreamTimeout("late"), model="m", counted=True)
+    with psycopg.connect(database) as conn:
+        query = "select status, holder, lease_until, finished_at is not null from generation_jobs order by status"
+        assert conn.execute(query).fetchall() == [("failed", None, None, True), ("succeeded", None, None, True)]
+    counts = usage.find(pool, user, 5)
+    assert (counts.used, counts.reserved) == (1, 0)
 
 
 @pytest.mark.parametrize("table", ["generations", "generation_error_logs"])
@@ -70,7 +97,7 @@ def test_a_user_can_neither_change_nor_delete_records(pool, table):
 
 
 def test_the_identity_ends_with_the_statement_and_with_the_transaction(pool):
-    generations.record(pool, uuid4(), SOURCE, GENERATION)
+    record(pool, uuid4())
     with as_user(pool, uuid4()):
         pass
     for _ in range(2):  # both connections
@@ -80,13 +107,13 @@ def test_the_identity_ends_with_the_statement_and_with_the_transaction(pool):
 
 
 def test_somebody_elses_generation_is_not_found(pool):
-    generation_id = generations.record(pool, uuid4(), SOURCE, GENERATION)
+    generation_id = record(pool, uuid4())
     assert generations.find(pool, uuid4(), generation_id) is None
 
 
 def test_pages_go_from_new_to_old_without_gap_or_repetition(pool):
     user = uuid4()
-    ids = [generations.record(pool, user, SOURCE, GENERATION) for _ in range(5)]
+    ids = [record(pool, user) for _ in range(5)]
     first = generations.newest(pool, user, before=None, limit=3)
     second = generations.newest(pool, user, before=first[-1].id, limit=3)
     assert [row.id for row in first + second] == ids[::-1]
@@ -121,4 +148,4 @@ def test_a_restarted_database_is_noticed_before_a_connection_is_used(pool, postg
             pid = conn.info.backend_pid
         with psycopg.connect(postgres, autocommit=True) as admin:
             admin.execute("select pg_terminate_backend(%s, 5000)", (pid,))
-    assert generations.record(pool, uuid4(), SOURCE, GENERATION)
+    assert record(pool, uuid4())

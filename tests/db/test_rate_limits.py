@@ -72,14 +72,64 @@ def test_simultaneous_hits_are_counted_exactly(limiter):
     assert allowed.count(True) == 10
 
 
-def test_ended_windows_are_swept_away(pool, database):
+@pytest.mark.parametrize("call", ["hit", "look"])
+def test_ended_windows_are_swept_away(pool, database, call):
+    storage = PostgresStorage(pool=pool)
+    storage.hit([("old", 60), ("running", 60)])
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("update recto.rate_limits set expires_at = now() - interval '1 second' where key = 'old'")
+        for _ in range(999):
+            storage.hit([("running", 60)]) if call == "hit" else storage.look(["running"])
+        assert conn.execute("select key from recto.rate_limits").fetchall() == [("running",)]
+
+
+def test_a_sweep_waits_for_nobody(pool, database):
     storage = PostgresStorage(pool=pool)
     storage.incr("old", 60)
-    with psycopg.connect(database, autocommit=True) as conn:
+    with psycopg.connect(database) as conn:
         conn.execute("update recto.rate_limits set expires_at = now() - interval '1 second'")
+        conn.commit()
+        conn.execute("select * from recto.rate_limits for update")
         for _ in range(1000):
             storage.incr("new", 60)
-        assert conn.execute("select key, hits from recto.rate_limits").fetchall() == [("new", 1000)]
+
+
+def test_a_window_is_fixed(pool, database):
+    storage = PostgresStorage(pool=pool)
+    storage.incr("key", 60)
+    with psycopg.connect(database) as conn:
+        conn.execute("update recto.rate_limits set expires_at = now() + interval '10 seconds'")
+    ends = storage.get_expiry("key")
+    storage.incr("key", 60)
+    assert storage.get_expiry("key") == ends
+
+
+def test_looking_counts_nothing(pool):
+    storage = PostgresStorage(pool=pool)
+    ((_, ends),) = storage.hit([("b", 60)])
+    for _ in range(2):
+        assert storage.look(["a", "b"]) == [(0, 0.0), (1, ends)]
+
+
+def test_a_hit_is_given_back_to_the_window_that_it_was_counted_in(pool, database):
+    storage = PostgresStorage(pool=pool)
+    ((_, ended),) = storage.hit([("key", 60)])
+    with psycopg.connect(database) as conn:
+        conn.execute("update recto.rate_limits set expires_at = now()")
+    ((_, ends), _) = storage.hit([("key", 60), ("other", 60)])
+    storage.give_back("key", ended)
+    assert storage.get("key") == 1
+    storage.give_back("key", ends)
+    assert storage.get("key") == 0
+    assert storage.get("other") == 1
+
+
+def test_a_hit_may_be_part_of_a_transaction(pool):
+    storage = PostgresStorage(pool=pool)
+    with pool.connection() as conn, conn.transaction(force_rollback=True):
+        assert storage.hit([("key", 60)], conn)[0][0] == 1
+        assert storage.get("key") == 0  # to everybody else
+    assert storage.get("key") == 0
 
 
 def test_hits_can_be_forgotten(pool):

@@ -5,7 +5,6 @@ import re
 import threading
 from collections import Counter
 from contextlib import contextmanager
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic, sleep
 from uuid import UUID, uuid4
@@ -150,13 +149,15 @@ class Jobs:
         """One analytics row, one debit, one set of results."""
         row = self.row(job_id)
         assert row["status"] == "succeeded"
-        (record,) = self.rows("select * from generations where id = %s", row["generation_id"])
+        (record,) = self.rows("select * from generations where job_id = %s", job_id)
         (debit,) = self.rows("select amount from usage_ledger where job_id = %s", job_id)
-        cards = self.rows("select position from ai_suggestions where generation_id = %s order by position", job_id)
+        cards = self.rows("select position from ai_suggestions where job_id = %s order by position", job_id)
         assert debit["amount"] == 1
         assert [card["position"] for card in cards] == list(range(1, record["generated_count"] + 1))
         of_user = self.rows("select count(*) from generations where source_text_hash = %s", row["source_text_hash"])
         assert of_user == [{"count": 1}]
+        calls = self.rows("select outcome, model from generation_attempts where job_id = %s", job_id)
+        assert all(call["outcome"] for call in calls)
 
     def waits_for_lock(self):
         """Whether somebody waits for a table that the test holds."""
@@ -191,17 +192,16 @@ def jobs(database):
         yield Jobs(database, pool)
 
 
-# A worker that beats fast, is thought dead soon, and waits little before it tries again.
-IMPATIENT = """
-import sys
-from recto.jobs import run, upkeep
-upkeep.HEARTBEAT_S, upkeep.DEAD_AFTER_S, upkeep.OFTEN, run._BACKOFF_S = 0.3, 1.5, "* * * * * *", 0.1
-from recto.cli import main
-main()
-"""
+# A worker that is soon thought dead, and waits little before it tries again.
+IMPATIENT = {"lease_s": 1.5, "poll_s": 0.5, "backoff_s": 0.1}
 
 
 @pytest.fixture
 def start_worker(start_worker):
-    """Start an impatient worker: `with start_worker(concurrency=2, …) as worker`."""
-    return partial(start_worker, program=("-c", IMPATIENT))
+    """Start an impatient worker: `with start_worker(concurrency=2, times={...}, …) as worker`.
+
+    `patient=True` starts one by its command line, as an operator does.
+    """
+    return lambda times=None, *, patient=False, **options: start_worker(
+        times=None if patient else IMPATIENT | (times or {}), **options
+    )

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from .conftest import until
+from .lossy_proxy import LossyProxy
 
 KEY = {"Idempotency-Key": "a-key", "Connection": "close"}
 
@@ -71,22 +72,29 @@ def test_a_worker_killed_before_its_commit_leaves_nothing_half_done(jobs, start_
 
 
 def test_a_worker_killed_after_its_commit_repeats_nothing(jobs, provider, start_worker):
-    provider.gate.clear()
     with start_worker() as killed:
         job_id = jobs.start()
-        until(lambda: provider.open)
-        with jobs.locked("procrastinate.procrastinate_jobs", "share"):  # the entry cannot be ticked off
-            provider.gate.set()
-            assert jobs.ended(job_id) == ["succeeded"]
-            until(jobs.waits_for_lock)
-            killed.kill()
-    entries = "select 1 from procrastinate.procrastinate_jobs where task_name = 'run_generation'"
-    assert jobs.rows(entries)
+        assert jobs.ended(job_id) == ["succeeded"]
+        killed.kill()
     with start_worker():
-        until(lambda: not jobs.rows(entries))
+        assert jobs.ended(jobs.start()) == ["succeeded"]
     jobs.assert_done_once(job_id)
     assert provider.calls[jobs.tags[job_id]] == 1
     assert jobs.errors(job_id) == []
+
+
+def test_a_commit_whose_acknowledgement_is_lost_is_found_and_not_repeated(jobs, provider, start_worker):
+    with LossyProxy(jobs.url) as proxy, start_worker(DATABASE_URL=proxy.url) as worker:
+        proxy.lose_after("insert into usage_ledger", "COMMIT")
+        job_id = jobs.start()
+        until(lambda: '"event":"job"' in worker.log.read_text())
+        assert proxy.lost == 1
+        assert '"outcome":"succeeded"' in worker.log.read_text()
+    jobs.assert_done_once(job_id)
+    (call,) = jobs.rows("select cost_usd from generation_attempts where job_id = %s", job_id)
+    (record,) = jobs.rows("select cost_usd from generations where job_id = %s", job_id)
+    assert call == record
+    assert provider.calls[jobs.tags[job_id]] == 1
 
 
 def test_a_job_that_kills_its_workers_ends_failed(jobs, provider, start_worker):

@@ -4,12 +4,12 @@ import json
 import signal
 from contextlib import ExitStack
 
+import psycopg
 import pytest
 import requests
 
-from recto.db import attempts, embedded, migrations
-from recto.db.pool import as_service, open_pool
-from recto.db.queue import enqueue
+from recto.db import embedded, migrations
+from recto.db.pool import open_pool
 
 from .conftest import Jobs, until
 
@@ -21,15 +21,6 @@ def test_a_job_runs_once_however_many_workers_there_are(jobs, provider, start_wo
     for job_id in started:
         jobs.assert_done_once(job_id)
         assert jobs.row(job_id)["attempts"] == provider.calls[jobs.tags[job_id]] == 1
-
-
-def test_an_entry_that_was_replaced_starts_nothing(jobs):
-    job_id = jobs.start()
-    stale = jobs.row(job_id)["queue_job_id"]
-    with as_service(jobs.pool, None) as conn:
-        conn.execute("update generation_jobs set queue_job_id = %s where id = %s", (enqueue(conn, job_id), job_id))
-    assert attempts.claim(jobs.pool, job_id, stale) is None
-    assert attempts.claim(jobs.pool, job_id, jobs.row(job_id)["queue_job_id"]).number == 1
 
 
 def test_the_limit_holds_over_all_workers(jobs, provider, start_worker):
@@ -53,19 +44,16 @@ def test_a_slot_is_free_again_when_its_worker_is_killed(jobs, provider, start_wo
         assert set(jobs.ended(*started)) == {"succeeded"}
 
 
-def test_sigterm_finishes_what_runs_and_hands_back_what_waits(jobs, provider, start_worker):
+def test_sigterm_finishes_what_runs_and_leaves_what_waits(jobs, provider, start_worker):
     provider.gate.clear()
     with start_worker(MAX_CONCURRENT_GENERATIONS="1") as stopped:
         first = jobs.start()
         until(lambda: provider.calls[jobs.tags[first]])
         second = jobs.start()
-        until(lambda: jobs.rows("select 1 from procrastinate.procrastinate_jobs where status = 'doing'")[1:])
         stopped.process.send_signal(signal.SIGTERM)
-        until(lambda: jobs.rows("select 1 from procrastinate.procrastinate_jobs where status = 'todo'"))
-        assert jobs.row(second)["status"] == "pending"
         provider.gate.set()
         assert stopped.process.wait(20) == 0
-    assert jobs.row(first)["status"] == "succeeded"
+    assert (jobs.row(first)["status"], jobs.row(second)["status"]) == ("succeeded", "pending")
     assert "Traceback" not in stopped.log.read_text()
     with start_worker():
         assert jobs.ended(second) == ["succeeded"]
@@ -97,7 +85,7 @@ def test_sigterm_hands_a_deck_back_between_two_batches(jobs, provider, start_wor
         ([503, 429], "succeeded", 3),
         ([503, 503, 503], "failed", 3),
         ([402], "failed", 1),
-        ([500, 400], "failed", 2),
+        ([500, 402], "failed", 2),
     ],
 )
 def test_what_may_pass_is_tried_up_to_three_times(jobs, provider, start_worker, statuses, ended, calls):
@@ -168,7 +156,7 @@ def test_it_goes_on_when_the_database_comes_back(short_folder, settings, provide
 def test_the_log_and_the_metrics_tell_of_jobs_and_repeat_no_text(jobs, provider, start_worker, free_port):
     good, bad = jobs.start(), jobs.start()
     provider.failures[jobs.tags[bad]] = [402]
-    with start_worker(arguments=("--metrics-port", str(free_port))) as worker:
+    with start_worker(patient=True, arguments=("--metrics-port", str(free_port))) as worker:
         assert jobs.ended(good, bad) == ["succeeded", "failed"]
 
         def metrics():
@@ -187,8 +175,81 @@ def test_the_log_and_the_metrics_tell_of_jobs_and_repeat_no_text(jobs, provider,
     assert "Answer" not in log
 
 
-def test_a_pooler_that_keeps_no_session_is_refused(start_worker):
-    with start_worker(DATABASE_URL="postgresql://localhost:6543/recto") as worker:
-        assert worker.process.wait(20) == 1
-    (line,) = worker.log.read_text().splitlines()
-    assert line.startswith("recto: DATABASE_URL: port 6543")
+def test_a_job_is_started_by_its_notification_alone(jobs, start_worker):
+    """Who waits for the next look would wait for an hour."""
+    with start_worker(times={"poll_s": 3600, "lease_s": 10_000}) as worker:
+        until(lambda: "worker_started" in worker.log.read_text())
+        until(lambda: jobs.rows("select 1 from pg_stat_activity where query = 'listen recto_wake_ups'"))
+        assert jobs.ended(jobs.start()) == ["succeeded"]
+
+
+def test_a_place_that_another_worker_frees_is_taken_by_notification_alone(jobs, provider, start_worker):
+    times = {"poll_s": 3600, "lease_s": 10_000}
+    provider.gate.clear()
+    with start_worker(MAX_CONCURRENT_GENERATIONS="1", times=times, concurrency=1) as first:
+        until(lambda: jobs.rows("select 1 from pg_stat_activity where query = 'listen recto_wake_ups'"))
+        one = jobs.start()
+        until(lambda: provider.open)
+        with start_worker(MAX_CONCURRENT_GENERATIONS="1", times=times):
+            until(lambda: jobs.rows("select 1 from pg_stat_activity where query = 'listen recto_wake_ups'")[1:])
+            two = jobs.start()
+            first.process.send_signal(signal.SIGTERM)  # it takes no other
+            provider.gate.set()
+            assert jobs.ended(one, two) == ["succeeded"] * 2
+
+
+def test_without_notifications_a_worker_looks_from_time_to_time(jobs, start_worker):
+    with psycopg.connect(jobs.url, autocommit=True) as conn:
+        conn.execute("alter table generation_jobs disable trigger wake_workers")
+    with start_worker(times={"poll_s": 0.2}) as worker:
+        until(lambda: "worker_started" in worker.log.read_text())
+        assert jobs.ended(jobs.start()) == ["succeeded"]
+
+
+def test_a_stopped_worker_that_goes_on_changes_nothing_and_keeps_its_costs(jobs, provider, start_worker):
+    provider.gate.clear()
+    with start_worker() as frozen:
+        job_id = jobs.start()
+        until(lambda: provider.open)
+        frozen.process.send_signal(signal.SIGSTOP)
+        with start_worker():
+            until(lambda: provider.calls[jobs.tags[job_id]] == 2)
+            provider.gate.set()
+            assert jobs.ended(job_id) == ["succeeded"]
+            frozen.process.send_signal(signal.SIGCONT)
+            until(lambda: '"outcome":"not_owned"' in frozen.log.read_text())
+    jobs.assert_done_once(job_id)
+    calls = jobs.rows("select number, outcome, cost_usd from generation_attempts where job_id = %s", job_id)
+    assert sorted(call["number"] for call in calls) == [1, 2]
+    assert all(call["cost_usd"] for call in calls)
+
+
+def test_a_long_call_keeps_its_lease(jobs, provider, start_worker):
+    provider.gate.clear()
+    with start_worker(), start_worker():
+        job_id = jobs.start()
+        until(lambda: provider.open)
+        begun = jobs.row(job_id)["lease_until"]
+        until(lambda: (jobs.row(job_id)["lease_until"] - begun).total_seconds() > 3)  # twice as long as a lease
+        provider.gate.set()
+        assert jobs.ended(job_id) == ["succeeded"]
+    assert provider.calls[jobs.tags[job_id]] == jobs.row(job_id)["attempts"] == 1
+    assert jobs.errors(job_id) == []
+
+
+def test_a_periodic_move_that_fails_holds_up_no_other(jobs, provider, start_worker):
+    """The alerts' table is held, and the erasing waits for a table too."""
+    provider.gate.clear()
+    with start_worker() as killed:
+        job_id = jobs.start()
+        until(lambda: provider.open)
+        killed.kill()
+    provider.gate.set()
+    with (
+        jobs.locked("recto.alerts"),
+        jobs.locked("recto.idempotency_keys"),
+        start_worker(ALERT_WEBHOOK_URL="http://127.0.0.1:9/"),
+    ):
+        until(lambda: jobs.errors(job_id) == ["worker_lost"])
+    with start_worker():
+        assert jobs.ended(job_id) == ["succeeded"]

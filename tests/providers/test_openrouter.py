@@ -1,8 +1,11 @@
 """The client against every form of answer: `responses` for what is in a body, the sandbox for what is on the wire."""
 
+import io
+import json
 import socket
 import types
 from contextlib import ExitStack
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -12,8 +15,10 @@ import urllib3
 from responses import matchers
 
 from recto import errors
+from recto.calls import Call
 from recto.providers import deadline, openrouter
-from recto.providers.openrouter import MAX_RESPONSE_BYTES, OpenRouter
+from recto.providers.openrouter import OpenRouter
+from recto.providers.openrouter_answers import MAX_RESPONSE_BYTES
 
 BASE_URL = "https://openrouter.test/api/v1"
 URL = f"{BASE_URL}/chat/completions"
@@ -21,6 +26,9 @@ KEY = "sk-or-v1-a-key-that-must-never-be-seen"
 SYSTEM = "You write flashcards and follow the rules of this system prompt."
 USER = "<source_text>\nThe mitochondrion is the powerhouse of the cell.\n</source_text>"
 SCHEMA = {"type": "object"}
+SCHEMA_ASKED = {
+    "response_format": {"type": "json_schema", "json_schema": {"name": "flashcards", "strict": True, "schema": SCHEMA}}
+}
 
 
 def client(base_url=BASE_URL, **changes):
@@ -62,11 +70,7 @@ def test_the_request_is_the_documented_one(upstream):
         "models": ["a/model", "b/model"],
         "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": USER}],
         "max_tokens": 500,
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "flashcards", "strict": True, "schema": SCHEMA},
-        },
-    }
+    } | SCHEMA_ASKED
     upstream.post(
         URL,
         json=answer(),
@@ -144,14 +148,15 @@ def test_an_answer_without_a_text_is_an_invalid_response_and_asked_for_once(upst
     ],
 )
 def test_an_error_inside_a_200_is_that_error(upstream, body, log_code):
-    for _ in range(2 if log_code in ("upstream_http_error_502", "upstream_rate_limited") else 1):
+    calls = {"upstream_http_error_502": 2, "upstream_rate_limited": 2, "upstream_http_error_400": 3}.get(log_code, 1)
+    for _ in range(calls):
         upstream.post(URL, json=body)
     with pytest.raises(errors.UpstreamError) as caught:
         ask()
     assert caught.value.log_code == log_code
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 412, 413, 422, 302])
+@pytest.mark.parametrize("status", [401, 402, 403, 412, 413, 302])
 def test_a_failure_that_would_come_again_is_not_retried(upstream, status):
     upstream.post(URL, status=status, json={"error": {"code": status, "message": "no"}}, headers={"Location": "/"})
     with pytest.raises(errors.UpstreamHTTPError) as caught:
@@ -199,31 +204,119 @@ def test_no_retry_begins_when_half_of_the_time_is_gone(upstream):
     assert caught.value.upstream_status == 503
 
 
-def test_a_model_that_refuses_schemas_is_asked_in_simpler_ways_and_remembered(upstream):
-    def refuse(request):
-        asked.append(request.body)
-        return 400, {}, '{"error": {"message": "response_format json_schema is not supported", "code": 400}}'
+class Model:
+    """A provider that refuses some response formats, and remembers in which it was asked."""
 
-    def plain(request):
-        asked.append(request.body)
-        return 200, {}, '{"choices": [{"message": {"content": "text"}}]}'
+    def __init__(self, upstream, *refused, status=400, message="no"):
+        self.refused, self.status, self.message, self.asked = refused, status, message, []
+        upstream.add_callback(responses.POST, URL, self.answer)
 
-    asked = []
+    def answer(self, request):
+        form = json.loads(request.body).get("response_format", {}).get("type", "plain")
+        self.asked.append(form)
+        if form in self.refused:
+            return self.status, {}, json.dumps({"error": {"message": self.message, "code": self.status}})
+        return 200, {}, json.dumps(answer("text"))
+
+
+@pytest.fixture
+def anything(monkeypatch):
+    """A provider that answers any number of calls."""
+    monkeypatch.setattr(openrouter, "sleep", lambda seconds: None)
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+@pytest.mark.parametrize("status", [400, 404, 415, 422])
+def test_a_model_that_refuses_a_format_is_asked_in_simpler_ones_and_that_is_remembered(anything, status):
+    model = Model(anything, "json_schema", "json_object", status=status)
     provider = client()
-    for callback in (refuse, refuse, plain, plain):
-        upstream.add_callback(responses.POST, URL, callback)
     assert ask(provider).content == "text"
     assert ask(provider).content == "text"
-    assert [b"json_schema" in body for body in asked] == [True, False, False, False]
-    assert [b"json_object" in body for body in asked] == [False, True, False, False]
+    assert model.asked == ["json_schema", "json_object", "plain", "plain"]
 
 
-def test_a_model_that_refuses_even_a_plain_request_has_failed(upstream):
-    for _ in range(3):
-        upstream.post(URL, status=404, json={"error": {"message": "no endpoint supports structured outputs"}})
+def test_what_one_model_refuses_is_asked_of_another(anything):
+    model = Model(anything, "json_schema")
+    provider = client()
+    for name in ("a/model", "a/model", "another/model"):
+        ask(provider, name)
+    assert model.asked == ["json_schema", "json_object", "json_object", "json_schema", "json_object"]
+
+
+def test_a_refusal_is_forgotten_after_ten_minutes(anything):
+    now = 1000.0
+    model = Model(anything, "json_schema")
+    provider = client(clock=lambda: now)
+    ask(provider)
+    now += 599
+    ask(provider)
+    now += 1
+    model.refused = ()
+    ask(provider)
+    ask(provider)
+    assert model.asked == ["json_schema", "json_object", "json_object", "json_schema", "json_schema"]
+
+
+def test_a_refusal_that_quotes_a_text_about_formats_changes_nothing_for_the_next_call(anything):
+    quoted = "Flagged: 'response_format: json_schema is not supported, structured outputs neither'"
+    model = Model(anything, "json_schema", "json_object", "plain", message=quoted)
+    provider = client()
     with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask(provider)
+    assert caught.value.log_code == "upstream_http_error_400"
+    model.refused = ()
+    ask(provider)
+    assert model.asked == ["json_schema", "json_object", "plain", "json_schema"]
+
+
+def test_a_simpler_format_that_fails_in_another_way_proves_no_refusal(upstream):
+    provider = client(quick_retry=False)
+    upstream.post(URL, status=400)
+    upstream.post(URL, status=503)
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask(provider)
+    assert caught.value.upstream_status == 503
+    upstream.post(URL, json=answer(), match=[matchers.json_params_matcher(SCHEMA_ASKED, strict_match=False)])
+    ask(provider)
+
+
+def test_every_call_is_told_in_order(upstream):
+    upstream.post(URL, status=500, json={"id": "gen-1", "error": {}, "usage": {"prompt_tokens": 1, "cost": 0.5}})
+    upstream.post(URL, status=400, headers={"X-Generation-Id": "gen-2"})
+    upstream.post(URL, json=answer(id="gen-3"))
+    completion = ask()
+    assert [replace(call, duration_ms=0) for call in completion.calls] == [
+        Call("a/model", "upstream_http_error_500", 0, 500, "gen-1", 1, None, Decimal("0.5")),
+        Call("a/model", "upstream_http_error_400", 0, 400, "gen-2"),
+        Call("the/one-that-answered", "succeeded", 0, 200, "gen-3", 12, 34, Decimal("0.00051")),
+    ]
+    assert all(0 <= call.duration_ms < 2000 for call in completion.calls)
+    assert completion.model == "the/one-that-answered"
+    assert completion.request_id == "gen-3"
+    assert (completion.tokens_input, completion.tokens_output) == (13, 34)
+    assert completion.cost_usd == Decimal("0.50051")
+
+
+def test_a_failure_tells_of_the_calls_before_it(upstream):
+    upstream.post(URL, status=503, json={"usage": {"completion_tokens": 3, "cost": 0.25}})
+    upstream.post(URL, json=answer(""))
+    with pytest.raises(errors.UpstreamInvalidResponse) as caught:
         ask()
-    assert caught.value.log_code == "upstream_http_error_404"
+    first, last = caught.value.calls
+    assert (first.outcome, first.upstream_status) == ("upstream_http_error_503", 503)
+    assert (last.outcome, last.upstream_status) == ("upstream_invalid_response", 200)
+    assert (last.model, caught.value.model) == ("the/one-that-answered", "the/one-that-answered")
+    assert (caught.value.tokens_input, caught.value.tokens_output) == (12, 37)
+    assert caught.value.cost_usd == Decimal("0.25051")
+
+
+def test_a_call_that_reached_nobody_is_one_too():
+    with pytest.raises(errors.UpstreamConnectionError) as caught:
+        ask(client("http://127.0.0.1:9", quick_retry=False))
+    (call,) = caught.value.calls
+    assert replace(call, duration_ms=0) == Call("a/model", "upstream_connection_error", 0)
+    assert caught.value.cost_usd is None
 
 
 @pytest.mark.parametrize(
@@ -373,11 +466,12 @@ def test_a_call_has_the_providers_name_if_it_is_a_fit_one(upstream, status, body
     ],
 )
 def test_a_failure_after_the_answers_head_names_status_and_call(status, body, failure, upstream_status):
-    def read(*args, **kwargs):
+    def read(size, **kwargs):
         if isinstance(body, Exception):
             raise body
-        return body
+        return sent.read(size)
 
+    sent = io.BytesIO(b"" if isinstance(body, Exception) else body)
     response = requests.Response()
     response.status_code = status
     response.headers["X-Generation-Id"] = "gen-2"

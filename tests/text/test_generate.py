@@ -3,6 +3,7 @@ from decimal import Decimal
 
 import pytest
 
+from recto.calls import Call
 from recto.errors import InvalidRequest, UpstreamInvalidResponse
 from recto.providers.openrouter import Completion
 from recto.text.generate import ask, generate
@@ -17,7 +18,11 @@ class Model:
     """Answers what a test wants, and remembers what it was asked."""
 
     def __init__(self, content, finish_reason="stop"):
-        self.completion = Completion(content, "the/one-that-answered", finish_reason, 9, 3, Decimal("0.1"), "gen-1")
+        calls = (
+            Call("a/model", "upstream_http_error_503", 30, upstream_status=503),
+            Call("the/one-that-answered", "succeeded", 40, 200, "gen-1", 9, 3, Decimal("0.1")),
+        )
+        self.completion = Completion(content, finish_reason, calls)
 
     def complete(self, **asked):
         self.asked = asked
@@ -45,6 +50,7 @@ def test_a_generation_without_a_card_is_an_invalid_response(content):
     assert caught.value.upstream_status == 200
     assert "finish_reason length" in caught.value.detail
     assert (caught.value.tokens_input, caught.value.tokens_output, caught.value.cost_usd) == (9, 3, Decimal("0.1"))
+    assert [call.outcome for call in caught.value.calls] == ["upstream_http_error_503", "upstream_invalid_response"]
 
 
 def test_asking_may_bring_nothing():

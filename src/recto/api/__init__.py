@@ -1,11 +1,12 @@
 """The doors: one blueprint a resource. A view parses, calls and responds."""
 
-from flask import Flask
+from flask import Flask, Response, request
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from recto.api import (
     ai_generations,
+    bodies,
     decks,
     errors,
     exports,
@@ -16,7 +17,6 @@ from recto.api import (
     sessions,
     usage,
 )
-from recto.api.contract import MAX_BODY_BYTES
 from recto.runtime import Runtime
 
 
@@ -24,18 +24,12 @@ def create_app(runtime: Runtime) -> Flask:
     """Build the WSGI application over an open runtime."""
     app = Flask("recto.api", static_folder=None)
     app.extensions["recto"] = runtime
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    bodies.register(app)
     observe.register(app)
     limits.register(app, runtime)
     errors.register(app)
-    app.register_blueprint(operations.blueprint)
-    for resource in (generations, exports, ai_generations, sessions, decks, usage):
-        app.register_blueprint(resource.blueprint)
-        app.register_blueprint(
-            resource.blueprint,
-            name=f"api_{resource.blueprint.name}",
-            url_prefix=f"/api{resource.blueprint.url_prefix or ''}",
-        )
+    register_routes(app)
+    app.after_request(_protect)
     if origins := runtime.settings.cors_origins:
         CORS(
             app,
@@ -60,7 +54,35 @@ def create_app(runtime: Runtime) -> Flask:
                 "Content-Disposition",
             ],
             max_age=600,
+            always_send=False,
         )
+        app.after_request(_vary)
     if hops := runtime.settings.trusted_proxy_count:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=0)  # type: ignore[method-assign]  # Flask's documented way
     return app
+
+
+def register_routes(app: Flask) -> None:
+    """Put every resource at its path and again under ``/api``, and what needs no token at its path alone."""
+    for resource in (generations, exports, ai_generations, sessions, decks, usage):
+        app.register_blueprint(resource.blueprint)
+        app.register_blueprint(
+            resource.blueprint,
+            name=f"api_{resource.blueprint.name}",
+            url_prefix=f"/api{resource.blueprint.url_prefix or ''}",
+        )
+    app.register_blueprint(operations.blueprint)
+
+
+def _protect(response: Response) -> Response:
+    """Keep what belongs to one user out of caches, and browsers from guessing what it is."""
+    if request.blueprint != operations.blueprint.name:
+        response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _vary(response: Response) -> Response:
+    """Tell caches that an answer to one origin, or to none, is not for another; flask-cors does so for some."""
+    response.vary.add("Origin")
+    return response

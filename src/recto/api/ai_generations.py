@@ -2,11 +2,11 @@
 
 from contextlib import nullcontext
 from hashlib import sha256
-from threading import Event
 from time import monotonic
 
 from flask import Blueprint, Response, g, request, url_for
 
+from recto.api import cursors
 from recto.api.auth import require_user
 from recto.api.context import parse_uuid, respond, runtime
 from recto.api.idempotency import idempotent
@@ -25,60 +25,76 @@ from recto.api.job_contract import (
 )
 from recto.api.limits import limited
 from recto.api.new_job import new_job
-from recto.db import jobs, starts, suggestions
+from recto.api.operation import operation
+from recto.db import erasure, jobs, starts, suggestions
 from recto.db.suggestions import Review
-
-# A notification may be lost, with its connection or behind a transaction pooler.
-_LOOK_EVERY_S = 5.0
 
 blueprint = Blueprint("ai_generations", __name__, url_prefix="/ai")
 blueprint.before_request(require_user)
 
 
 @blueprint.post("/generations")
+@operation(
+    "startAiGeneration",
+    body=StartGeneration,
+    answers={202: StartedGeneration},
+    headers={"Location": "Where to follow the generation."},
+)
 @idempotent
 @limited
 def start() -> Response:
-    """Queue a generation and answer 202 with its id."""
+    """Make flashcard proposals of a source text in the background, for review."""
     new = new_job("review", StartGeneration.parse(request))
     quota = runtime().settings.quota_generations_per_month
     job_id = starts.create(runtime().pool, g.user.id, new, quota=quota)
+    g.job_id = job_id
     location = url_for(".show", generation_id=job_id)
     return respond(StartedGeneration(generation_id=job_id), 202, Location=location)
 
 
 @blueprint.get("/generations")
+@operation("listAiGenerations", query=AiGenerationQuery, answers={200: AiGenerationPage})
 def index() -> Response:
-    """Answer with the caller's generations, newest first."""
+    """The caller's generations for review, in sessions and of decks, newest first."""
     query = AiGenerationQuery.parse(request)
-    rows = jobs.newest(runtime().pool, g.user.id, status=query.status, before=query.before, limit=query.limit + 1)
+    before = cursors.decode(query.cursor)[:2] if query.cursor else None
+    rows = jobs.newest(runtime().pool, g.user.id, status=query.status, before=before, limit=query.limit + 1)
     shown = rows[: query.limit]
     window = runtime().settings.retry_window
     return respond(
         AiGenerationPage(
             generations=[AiGeneration.of(row, retry_window=window) for row in shown],
-            next_cursor=query.cursor_after(shown[-1]) if len(rows) > len(shown) else None,
+            next_cursor=cursors.encode(shown[-1].created_at, shown[-1].id) if len(rows) > len(shown) else None,
         )
     )
 
 
 @blueprint.get("/generations/<generation_id>")
+@operation(
+    "getAiGeneration",
+    query=WaitQuery,
+    answers={200: AiGeneration, 304: None},
+    errors=(404,),
+    headers={"ETag": "Changes with the answer."},
+    request_headers={"If-None-Match": "The `ETag` of what is known."},
+)
 def show(generation_id: str) -> Response:
-    """Answer with one generation, at once or as soon as it has ended or changed."""
+    """One generation; with `wait`, as soon as it has ended."""
     job_id = parse_uuid(generation_id)
     wait_s = WaitQuery.parse(request).wait
     give_up = monotonic() + wait_s
-    with runtime().changes.of(job_id) if wait_s else nullcontext(Event()) as changed:
+    with runtime().changes.of(job_id, g.user.id) if wait_s else nullcontext() as changed:
         while True:
-            changed.clear()
+            if changed:
+                changed.clear()
             row = jobs.find(runtime().pool, g.user.id, job_id)
             response = respond(AiGeneration.of(row, retry_window=runtime().settings.retry_window))
             response.set_etag(sha256(response.get_data()).hexdigest()[:32])
             left_s = give_up - monotonic()
-            if row.ended or left_s <= 0 or (request.if_none_match and not _is_known(response)):
+            if changed is None or row.ended or left_s <= 0 or (request.if_none_match and not _is_known(response)):
                 response.make_conditional(request)
                 return response
-            changed.wait(min(left_s, _LOOK_EVERY_S))
+            changed.wait(min(left_s, runtime().times.look_s))
 
 
 def _is_known(response: Response) -> bool:
@@ -87,32 +103,42 @@ def _is_known(response: Response) -> bool:
 
 
 @blueprint.delete("/generations/<generation_id>")
+@operation("cancelAiGeneration", answers={204: None}, errors=(404,))
 def cancel(generation_id: str) -> Response:
-    """Cancel a generation that has not ended, and erase the text and the suggestions of any."""
-    jobs.cancel(runtime().pool, g.user.id, parse_uuid(generation_id))
+    """Cancel a generation that has not ended; erase the text and the suggestions of any."""
+    erasure.cancel(runtime().pool, g.user.id, parse_uuid(generation_id))
     return Response(status=204)
 
 
 @blueprint.get("/generations/<generation_id>/suggestions")
+@operation("listSuggestions", query=SuggestionQuery, answers={200: SuggestionList}, errors=(404,))
 def list_suggestions(generation_id: str) -> Response:
-    """Answer with the suggestions of a generation, in order."""
+    """The suggestions of a generation, in order."""
     status = SuggestionQuery.parse(request).status
-    rows = suggestions.of_generation(runtime().pool, g.user.id, parse_uuid(generation_id), status=status)
-    return respond(SuggestionList.model_validate({"suggestions": rows}))
+    rows = suggestions.find(runtime().pool, g.user.id, parse_uuid(generation_id), status=status)
+    return respond(SuggestionList(suggestions=[Suggestion.of(row) for row in rows]))
 
 
 @blueprint.post("/generations/<generation_id>/suggestions/review")
+@operation("reviewSuggestions", body=ReviewSuggestions, answers={200: SuggestionList}, errors=(404,))
 def review_suggestions(generation_id: str) -> Response:
-    """Note decisions on several suggestions, and answer with what the app shall save."""
+    """Accept, edit or reject several suggestions, all or none.
+
+    The answer is what the app shall save.
+    """
     job_id = parse_uuid(generation_id)
     reviews = [Review(**review.model_dump()) for review in ReviewSuggestions.parse(request).reviews]
-    rows = suggestions.review(runtime().pool, g.user.id, reviews, generation_id=job_id)
-    return respond(SuggestionList.model_validate({"suggestions": rows}))
+    rows = suggestions.review(runtime().pool, g.user.id, reviews, job_id=job_id)
+    return respond(SuggestionList(suggestions=[Suggestion.of(row) for row in rows]))
 
 
 @blueprint.patch("/suggestions/<suggestion_id>")
+@operation("reviewSuggestion", body=ReviewSuggestion, answers={200: Suggestion}, errors=(404,))
 def review_suggestion(suggestion_id: str) -> Response:
-    """Note a decision on one suggestion, and answer with what the app shall save."""
+    """Accept, edit or reject a suggestion.
+
+    The answer is what the app shall save.
+    """
     review = Review(id=parse_uuid(suggestion_id), **ReviewSuggestion.parse(request).model_dump())
     (row,) = suggestions.review(runtime().pool, g.user.id, [review])
-    return respond(Suggestion.model_validate(row))
+    return respond(Suggestion.of(row))

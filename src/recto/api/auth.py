@@ -7,9 +7,9 @@ from recto.runtime import Runtime
 
 
 def require_user() -> None:
-    """Let a request in if its token is a user's, and remember the user. Raises ``Unauthorized``.
+    """Set ``g.user`` from the request's token. Raises ``Unauthorized`` if there is none, or one that is no user's.
 
-    A browser's preflight has no token, and none of our routes answers OPTIONS with anything else.
+    A browser's preflight has no token; no route does anything else on OPTIONS.
     """
     if request.method == "OPTIONS":
         return

@@ -4,13 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from flask import Request
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
-from recto.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from recto.api import bodies
+from recto.errors import InvalidRequest, UnsupportedMediaType
 from recto.text.source import MAX_CHARACTERS, MIN_CHARACTERS
 
-MAX_BODY_BYTES = 256 * 1024
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
 
@@ -24,9 +23,7 @@ class Body(BaseModel):
         if not request.is_json:
             raise UnsupportedMediaType
         try:
-            return cls.model_validate_json(request.get_data(cache=False))
-        except RequestEntityTooLarge as error:
-            raise PayloadTooLarge(f"The request body must not be larger than {MAX_BODY_BYTES} bytes.") from error
+            return cls.model_validate_json(bodies.read(request))
         except ValidationError as error:
             raise InvalidRequest("; ".join(map(_sentence, error.errors(include_input=False)[:3]))) from None
 
@@ -38,17 +35,43 @@ def _sentence(problem: Any) -> str:
     return f"{where}: {problem['msg']}."
 
 
+# What `str.strip` takes away, in every dialect of regular expressions: they differ in what `\s` is.
+WHITE = r"\s\x1c-\x1f\x85"
+
+# The schema says the rule but for its upper bound: few dialects let a pattern count beyond 1,000, and ``maxLength``
+# would count the white space.
+SourceText = Annotated[
+    StrictStr,
+    Field(
+        description=f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters (Unicode code points), white space at both "
+        "ends not counted; neither NUL characters nor lone surrogates.",
+        json_schema_extra={
+            "minLength": MIN_CHARACTERS,
+            "pattern": rf"^[{WHITE}]*[^{WHITE}\x00][^\x00]{{{MIN_CHARACTERS - 2},}}[^{WHITE}\x00][{WHITE}]*$",
+        },
+    ),
+]
+
+
+def _from_float(number: object) -> object:
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+# JSON has one kind of number: 1.0 is an integer. It stands after a field's bounds.
+INTEGRAL = BeforeValidator(_from_float)
+
+
 class CreateGeneration(Body):
     """What to make flashcard proposals of."""
 
-    source_text: Annotated[
-        StrictStr,
-        Field(
-            description=f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters (Unicode code points), white space at both "
-            "ends not counted; neither NUL characters nor lone surrogates.",
-            json_schema_extra={"minLength": MIN_CHARACTERS},
-        ),
-    ]
+    source_text: SourceText
+
+
+class ReportAccepted(Body):
+    """How many of a generation's proposals the learner accepted: together at most its `generated_count`."""
+
+    accepted_unedited_count: Annotated[StrictInt, Field(ge=0, description="As they were proposed."), INTEGRAL]
+    accepted_edited_count: Annotated[StrictInt, Field(ge=0, description="After an edit."), INTEGRAL]
 
 
 class FlashcardProposal(BaseModel):
@@ -65,7 +88,10 @@ class FlashcardProposal(BaseModel):
 class CreatedGeneration(BaseModel):
     """The proposals, which are stored nowhere, and the key of the generation's record."""
 
-    generation_id: int
+    generation_id: Annotated[
+        int | None,
+        Field(description="Null if the record could not be written yet: it follows once the database can be reached."),
+    ]
     flashcards_proposals: Annotated[list[FlashcardProposal], Field(min_length=1)]
     generated_count: Annotated[int, Field(ge=1)]
 
@@ -127,11 +153,14 @@ class GenerationErrorLogPage(BaseModel):
 
 
 class Query(BaseModel):
-    """A query string. Unknown parameters are ignored."""
+    """A query string. Unknown parameters are ignored; a known one may be sent once."""
 
     @classmethod
     def parse(cls, request: Request) -> Self:
         """Read the query string. Raises ``InvalidRequest``."""
+        for name, values in request.args.lists():
+            if name in cls.model_fields and len(values) > 1:
+                raise InvalidRequest(f"{name}: sent more than once.")
         try:
             return cls.model_validate(request.args.to_dict())
         except ValidationError as error:
@@ -158,7 +187,7 @@ class Flashcard(BaseModel):
 class ExportAnki(Body):
     """The flashcards of an Anki deck."""
 
-    deck_name: Annotated[StrictStr, Field(min_length=1, max_length=100, pattern=r"\S")] = "Recto"
+    deck_name: Annotated[StrictStr, Field(min_length=1, max_length=100, pattern=r"[^\s\x00-\x1f\x7f-\x9f]")] = "Recto"
     flashcards: Annotated[list[Flashcard], Field(min_length=1, max_length=1000)]
 
 

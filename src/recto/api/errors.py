@@ -22,21 +22,25 @@ _BY_STATUS = {error.status: error for error in (NotFound, MethodNotAllowed, Payl
 
 def register(app: Flask) -> None:
     """Answer every error of the app in the one envelope of the contract."""
-    app.register_error_handler(RectoError, _known)
+    app.register_error_handler(RectoError, failure)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unforeseen)
 
 
-def _known(error: RectoError) -> Response:
+def failure(error: RectoError, *, retry_after_s: float | None = None, **details: str) -> Response:
+    """Answer with an error; ``details`` stand beside its code and message.
+
+    ``retry_after_s`` replaces what the error itself says.
+    """
     response = Response(
-        to_json({"error": error.code, "message": error.message} | error.details),
+        to_json({"error": error.code, "message": error.message} | details),
         status=error.status,
         mimetype="application/json",
     )
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
-    if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(ceil(error.retry_after_s))
+    if (wait_s := error.retry_after_s if retry_after_s is None else retry_after_s) is not None:
+        response.headers["Retry-After"] = str(ceil(wait_s))
     return response
 
 
@@ -45,7 +49,7 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     if status >= 500:
         return _unforeseen(error)
-    response = _known(_BY_STATUS.get(status, InvalidRequest)())
+    response = failure(_BY_STATUS.get(status, InvalidRequest)())
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers.setdefault(name, value)
@@ -54,4 +58,4 @@ def _http(error: HTTPException) -> Response:
 
 def _unforeseen(error: Exception) -> Response:
     log_failure(error)
-    return _known(RectoError())
+    return failure(RectoError())

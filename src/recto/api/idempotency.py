@@ -11,8 +11,10 @@ from typing import ParamSpec
 
 import psycopg
 from flask import Response, current_app, g, request
+from psycopg import Connection
 from psycopg_pool import PoolTimeout
 
+from recto.api import bodies, limits
 from recto.api.context import runtime
 from recto.db import idempotency
 from recto.db.idempotency import Answer, Claim
@@ -22,15 +24,14 @@ from recto.telemetry import log_failure
 P = ParamSpec("P")
 
 _VALID = re.compile(r"[\x21-\x7e]{1,255}")
-# What a request may take beyond the provider's deadline before its process counts as dead.
-_LEASE_MARGIN_S = 30.0
 
 
 def idempotent(view: Callable[P, Response]) -> Callable[P, Response]:
-    """Give a repeated request its first answer; without the header nothing happens at all.
+    """Give a repeated request its first answer. Without the header the view runs as if undecorated.
 
-    It stands outside of ``limited``: an answer that is given again costs nothing and counts against nothing. Answers
-    are kept if the work was done or the provider failed; any other leaves the key free.
+    It stands outside of ``limited``: an answer that is given again counts against no limit, but whoever is over one
+    gets neither an answer nor their body read. Answers are kept if the work was done or the provider failed; any other
+    leaves the key free.
     """
 
     @wraps(view)
@@ -38,18 +39,27 @@ def idempotent(view: Callable[P, Response]) -> Callable[P, Response]:
         g.idempotency_key = key = _key()
         if key is None:
             return view(*args, **kwargs)
-        lease_s = runtime().settings.openrouter_timeout_ms / 1000 + _LEASE_MARGIN_S
-        held = idempotency.take(runtime().pool, g.user.id, key, _request_hash(), lease_s=lease_s)
+        limits.look(view)
+        held = idempotency.take(
+            runtime().pool,
+            g.user.id,
+            key,
+            _request_hash(),
+            lease_s=runtime().times.request_s,
+            on_taken=lambda conn: limits.count_in(conn, view),
+        )
         if isinstance(held, Answer):
-            headers = {"Idempotent-Replayed": "true"} | ({"Location": held.location} if held.location else {})
-            return Response(held.body, held.status, headers, mimetype="application/json")
+            return _replay(held)
+        g.idempotency_claim = held
         try:
             response = view(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  the app's own handlers make the answer that is to be kept
             response = current_app.make_response(current_app.handle_user_exception(error))
-        _settle(held, response)
+        if not g.get("is_answer_kept"):
+            _settle(held, response)
         return response
 
+    answered_once.__dict__["idempotent"] = True  # for the OpenAPI document
     return answered_once
 
 
@@ -66,14 +76,38 @@ def _key() -> str | None:
 
 def _request_hash() -> str:
     path = request.path.removeprefix("/api")
-    return sha256(b"\n".join((request.method.encode(), path.encode(), request.get_data()))).hexdigest()
+    return sha256(b"\n".join((request.method.encode(), path.encode(), bodies.read(request, keep=True)))).hexdigest()
+
+
+def _replay(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status, {"Idempotent-Replayed": "true"}, mimetype="application/json")
+    for name, value in (("Location", answer.location), ("Retry-After", answer.retry_after)):
+        if value is not None:
+            response.headers[name] = value
+    return response
+
+
+def keep_answer(conn: Connection, response: Response) -> None:
+    """Keep the answer in the transaction that commits what it says, if the request has a key."""
+    if claim := g.get("idempotency_claim"):
+        idempotency.store_in(conn, claim, _answer(response))
+        g.is_answer_kept = True
+
+
+def _answer(response: Response) -> Answer:
+    return Answer(
+        response.status_code,
+        response.get_data(),
+        response.headers.get("Location"),
+        response.headers.get("Retry-After"),
+        g.get("job_id"),
+    )
 
 
 def _settle(claim: Claim, response: Response) -> None:
     try:
         if response.status_code < 300 or response.status_code == 502:
-            answer = Answer(response.status_code, response.get_data(), response.headers.get("Location"))
-            idempotency.store(runtime().pool, claim, answer)
+            idempotency.store(runtime().pool, claim, _answer(response))
         else:
             idempotency.release(runtime().pool, claim)
     except (psycopg.Error, PoolTimeout) as error:  # the caller gets the answer all the same

@@ -1,20 +1,31 @@
 """The public contract of generations that are kept for review: in the background, in sessions, of decks."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
 
-from recto.api.contract import DEFAULT_PAGE_SIZE, Body, CreateGeneration, PageSize, Query
+from recto.api import cursors
+from recto.api.contract import (
+    DEFAULT_PAGE_SIZE,
+    INTEGRAL,
+    WHITE,
+    Body,
+    CreateGeneration,
+    PageSize,
+    Query,
+    SourceText,
+)
 from recto.db.jobs import JobRow
-from recto.errors import InvalidRequest
-from recto.text.source import UNSTORABLE
+from recto.db.suggestions import SuggestionRow
+from recto.text.prompt import PROMPT_VERSIONS
+from recto.text.source import MAX_TOPIC_CHARACTERS, MIN_TOPIC_CHARACTERS
+from recto.times import LONGEST_WAIT_S
 
 Status = Literal["pending", "running", "succeeded", "failed", "canceled"]
 SuggestionStatus = Literal["proposed", "accepted", "accepted_edited", "rejected"]
 
-MAX_WAIT_S = 25
 MAX_COUNT = 50
 MAX_BANLIST = 500
 MAX_REVIEWS = 500
@@ -22,16 +33,30 @@ MAX_REVIEWS = 500
 _Model = Annotated[
     StrictStr | None, Field(description="One of the models that the service allows; the service's default if left out.")
 ]
-_PromptVersion = Annotated[StrictStr | None, Field(description="One that exists; the newest if left out.")]
+_Version = Annotated[StrictStr, Field(json_schema_extra={"enum": list(PROMPT_VERSIONS)})]
+_PromptVersion = Annotated[_Version | None, Field(description="One that exists; the newest if left out.")]
 
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_Topic = Annotated[
+    StrictStr,
+    Field(
+        json_schema_extra={
+            "minLength": MIN_TOPIC_CHARACTERS,
+            "pattern": rf"^[{WHITE}]*[^{WHITE}{_CONTROL}]"
+            rf"[^{_CONTROL}]{{{MIN_TOPIC_CHARACTERS - 2},{MAX_TOPIC_CHARACTERS - 2}}}[^{WHITE}{_CONTROL}][{WHITE}]*$",
+        },
+    ),
+]
 
-def _storable(text: str) -> str:
-    if UNSTORABLE.search(text):
-        raise ValueError("must not contain NUL characters or lone surrogates")
-    return text
-
-
-_Side = Annotated[StrictStr, Field(min_length=1, max_length=10_000, pattern=r"\S"), AfterValidator(_storable)]
+_Side = Annotated[
+    StrictStr,
+    Field(
+        min_length=1,
+        max_length=10_000,
+        pattern=rf"^[^\x00]*[^{WHITE}\x00][^\x00]*$",
+        description="Not blank; no NUL characters.",
+    ),
+]
 
 
 class StartGeneration(CreateGeneration):
@@ -44,10 +69,27 @@ class StartGeneration(CreateGeneration):
 class StartDeckGeneration(Body):
     """What to make a deck's pairs of: a source text, or a topic that the model knows about."""
 
-    source_text: Annotated[StrictStr | None, Field(description="1,000 to 10,000 characters; or send `topic`.")] = None
-    topic: Annotated[StrictStr | None, Field(description="3 to 200 characters; or send `source_text`.")] = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [sent], "properties": {sent: {"type": "string"}, other: {"type": "null"}}}
+                for sent, other in (("source_text", "topic"), ("topic", "source_text"))
+            ]
+        }
+    )
+
+    source_text: Annotated[SourceText | None, Field(description="Or send `topic`.")] = None
+    topic: Annotated[
+        _Topic | None,
+        Field(
+            description=f"One line of {MIN_TOPIC_CHARACTERS} to {MAX_TOPIC_CHARACTERS} characters, white space at both "
+            "ends not counted; or send `source_text`."
+        ),
+    ] = None
     count: Annotated[
-        StrictInt, Field(ge=1, le=MAX_COUNT, description="Pairs to make; fewer if there is no more to ask.")
+        StrictInt,
+        Field(ge=1, le=MAX_COUNT, description="Pairs to make; fewer if there is no more to ask."),
+        INTEGRAL,
     ]
     banlist: Annotated[
         list[_Side], Field(max_length=MAX_BANLIST, description="Fronts that must not come; those of the deck never do.")
@@ -103,14 +145,29 @@ class AiGeneration(BaseModel):
     @classmethod
     def of(cls, row: JobRow, *, retry_window: timedelta, **more: Any) -> Self:
         """Describe a job. Between two attempts it is pending, and shows no error."""
-        shown = {name: getattr(row, name) for name in cls.model_fields if hasattr(JobRow, name)}
-        shown |= {
-            "generation_id": row.id,
-            "model": row.model_used,
-            "retry_at": row.retry_at(retry_window),
-            "error": GenerationError(**row.error) if row.error and row.status == "failed" else None,
-        }
-        return cls(**(shown | more))
+        return cls(
+            generation_id=row.id,
+            kind=row.kind,
+            status=row.status,
+            deck_id=row.deck_id,
+            count=row.count,
+            attempts=row.attempts,
+            retries=row.retries,
+            model=row.model,
+            prompt_version=row.prompt_version,
+            source_text_hash=row.source_text_hash,
+            source_text_length=row.source_text_length,
+            tokens_input=row.tokens_input,
+            tokens_output=row.tokens_output,
+            cost_usd=row.cost_usd,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            retry_at=row.retry_at(retry_window),
+            error=GenerationError(**row.error) if row.error and row.status == "failed" else None,
+            suggestions_count=row.suggestions_count,
+            **more,
+        )
 
 
 class AiGenerationPage(BaseModel):
@@ -129,8 +186,6 @@ class DeckGeneration(AiGeneration):
 class Suggestion(BaseModel):
     """A proposal under review. Plain text: never interpret it as HTML."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     id: UUID
     generation_id: UUID
     position: Annotated[int, Field(ge=1)]
@@ -138,19 +193,27 @@ class Suggestion(BaseModel):
     back: str
     status: SuggestionStatus
 
+    @classmethod
+    def of(cls, row: SuggestionRow) -> Self:
+        """Describe a suggestion."""
+        return cls(
+            id=row.id,
+            generation_id=row.job_id,
+            position=row.position,
+            front=row.front,
+            back=row.back,
+            status=row.status,
+        )
+
 
 class SuggestionList(BaseModel):
     """Suggestions in the order of their generation."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     suggestions: list[Suggestion]
 
 
 class PairPage(BaseModel):
     """A deck's pairs, oldest first."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     pairs: list[Suggestion]
     next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
@@ -173,7 +236,15 @@ class SuggestionReview(ReviewSuggestion):
 class ReviewSuggestions(Body):
     """Decisions on several suggestions of one generation: all are noted, or none."""
 
-    reviews: Annotated[list[SuggestionReview], Field(min_length=1, max_length=MAX_REVIEWS)]
+    reviews: Annotated[
+        list[SuggestionReview],
+        Field(
+            min_length=1,
+            max_length=MAX_REVIEWS,
+            description="No suggestion may be in it twice.",
+            json_schema_extra={"uniqueItems": True},
+        ),
+    ]
 
     @model_validator(mode="after")
     def _one_each(self) -> Self:
@@ -235,7 +306,7 @@ class WaitQuery(Query):
         int,
         Field(
             ge=0,
-            le=MAX_WAIT_S,
+            le=LONGEST_WAIT_S,
             description="Seconds. The answer comes as soon as the generation has ended or, with `If-None-Match`, "
             "as soon as anything about it changed.",
         ),
@@ -248,28 +319,19 @@ class SuggestionQuery(Query):
     status: SuggestionStatus | None = None
 
 
+_Cursor = Annotated[str | None, Field(pattern=cursors.PATTERN, description="The `next_cursor` of the page before.")]
+
+
 class AiGenerationQuery(Query):
     """Which part of the list to return."""
 
     status: Status | None = None
-    cursor: Annotated[
-        str | None, Field(pattern=r"^\d{1,17}\.[0-9a-f]{32}$", description="The `next_cursor` of the page before.")
-    ] = None
+    cursor: _Cursor = None
     limit: PageSize = DEFAULT_PAGE_SIZE
 
-    @property
-    def before(self) -> tuple[datetime, UUID] | None:
-        """Where the page before ended. Raises ``InvalidRequest``."""
-        if self.cursor is None:
-            return None
-        microseconds, _, job_id = self.cursor.partition(".")
-        try:
-            return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(microseconds)), UUID(job_id)
-        except OverflowError:
-            raise InvalidRequest("cursor: not one of this list's.") from None
 
-    @staticmethod
-    def cursor_after(row: JobRow) -> str:
-        """Return the cursor of the page that begins after the row."""
-        microseconds = (row.created_at - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
-        return f"{microseconds}.{row.id.hex}"
+class PairQuery(Query):
+    """Which part of the list to return."""
+
+    cursor: _Cursor = None
+    limit: PageSize = DEFAULT_PAGE_SIZE

@@ -1,24 +1,53 @@
-"""How often: limits by user and by address, after authentication, on the views that cost money."""
+"""Rate limits by user and by address, after authentication, on the views that cost money.
+
+Flask-Limiter brings the rules, the keys and the stores. Its own checks stay off: see docs/decisions.md.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from time import time
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
+from limits import RateLimitItem
+from psycopg import Connection
 
+from recto.api.context import runtime
 from recto.db.rate_limits import PostgresStorage
-from recto.errors import RateLimited
+from recto.errors import RateLimited, RectoError
 from recto.runtime import Runtime
 
 P = ParamSpec("P")
 
 # A household or a server has a whole IPv6 network of this size, and could change its address with every request.
 _IPV6_NETWORK_BITS = 64
+
+
+@dataclass(slots=True)
+class Window:
+    """One rule for one user or address, and its count. ``ends``: seconds since the epoch; 0 before the first hit."""
+
+    name: str
+    key: str
+    rule: RateLimitItem
+    is_shared: bool
+    hits: int = 0
+    ends: float = 0.0
+
+    @property
+    def left(self) -> int:
+        """How many hits are left; negative for who went over."""
+        return self.rule.amount - self.hits
+
+    @property
+    def resets_in_s(self) -> int:
+        """Whole seconds to the window's end; its full length before the first hit."""
+        return max(1, ceil(self.ends - time())) if self.ends else self.rule.get_expiry()
 
 
 def register(app: Flask, runtime: Runtime) -> None:
@@ -36,62 +65,122 @@ def register(app: Flask, runtime: Runtime) -> None:
 
 
 def limited(view: Callable[P, Response]) -> Callable[P, Response]:
-    """Count the request against both limits before the view runs. Raises ``RateLimited``.
+    """Count the request against all limits before the view runs. Raises ``RateLimited``.
 
-    It counts in Flask-Limiter's storage itself, in a fixed window for each limit: the extension's default limits run
-    before a blueprint's authentication, and its own checks take a round trip for each limit and more for the headers.
+    A request that is refused with a 4xx, by a limit or by the view, gives the address its hit back, because other
+    users share it. The user's own hits stay.
     """
-    scope = f"{view.__module__}.{view.__name__}"  # each kind of generation has a user's limit of its own
 
     @wraps(view)
     def checked(*args: P.args, **kwargs: P.kwargs) -> Response:
-        _check(scope)
-        return view(*args, **kwargs)
+        try:
+            if not g.get("is_counted"):
+                _count(view)
+            return view(*args, **kwargs)
+        except RectoError as error:
+            if error.status < 500:
+                _give_back()
+            raise
 
+    checked.__dict__["limited"] = True  # for the OpenAPI document
     return checked
 
 
-def _check(scope: str) -> None:
-    settings = current_app.extensions["recto"].settings
-    rules = (
-        ("user", settings.limit_per_user, (scope, str(g.user.id))),
-        ("ip", settings.limit_per_ip, (_network(request.remote_addr or ""),)),
-    )
-    hits = _hit([(rule.key_for(name, *key), rule.get_expiry()) for name, rule, key in rules])
-    now = time()
-    g.rate_limits = [
-        (name, rule, rule.amount - count, max(1, ceil(ends - now)))
-        for (name, rule, _), (count, ends) in zip(rules, hits, strict=True)
-    ]
-    if waits := [resets_in_s for _, _, left, resets_in_s in g.rate_limits if left < 0]:
-        wait_s = max(waits)
+def look(view: Callable[..., Response]) -> None:
+    """Count nothing; raise ``RateLimited`` if the next hit of the view would go over a limit."""
+    g.windows = windows = _windows(view)
+    storage = _storage()
+    if isinstance(storage, PostgresStorage):
+        counts = storage.look([window.key for window in windows])
+    else:
+        counts = [(storage.get(window.key), storage.get_expiry(window.key)) for window in windows]
+    for window, (hits, ends) in zip(windows, counts, strict=True):
+        window.hits, window.ends = hits, ends
+    _refuse([window for window in windows if window.left < 1])
+
+
+def count_in(conn: Connection, view: Callable[..., Response]) -> None:
+    """Count in the transaction of ``conn``, or leave it to ``limited`` where another store counts.
+
+    Raises ``RateLimited``; the transaction must then be rolled back.
+    """
+    if isinstance(_storage(), PostgresStorage):
+        _count(view, conn)
+
+
+def _count(view: Callable[..., Response], conn: Connection | None = None) -> None:
+    g.windows = windows = _windows(view)
+    storage = _storage()
+    if isinstance(storage, PostgresStorage):
+        counts = storage.hit([(window.key, window.rule.get_expiry()) for window in windows], conn)
+    else:
+        counts = [
+            (storage.incr(window.key, window.rule.get_expiry()), storage.get_expiry(window.key)) for window in windows
+        ]
+    g.is_counted = True
+    for window, (hits, ends) in zip(windows, counts, strict=True):
+        window.hits, window.ends = hits, ends
+    _refuse([window for window in windows if window.left < 0])
+
+
+def _give_back() -> None:
+    storage = _storage()
+    for window in g.windows:
+        if window.is_shared:
+            window.hits -= 1
+            if isinstance(storage, PostgresStorage):
+                storage.give_back(window.key, window.ends)
+            elif time() < window.ends:
+                storage.incr(window.key, window.rule.get_expiry(), -1)
+
+
+def _refuse(over: list[Window]) -> None:
+    if over:
+        wait_s = max(window.resets_in_s for window in over)
         raise RateLimited(f"Too many generations in a short time. Try again in {wait_s} seconds.", retry_after_s=wait_s)
 
 
-def _hit(windows: list[tuple[str, int]]) -> list[tuple[int, float]]:
-    storage = current_app.extensions["recto_limiter"].storage
-    if isinstance(storage, PostgresStorage):
-        return storage.hit(windows)
-    return [(storage.incr(key, expiry), storage.get_expiry(key)) for key, expiry in windows]
+def _windows(view: Callable[..., Response]) -> list[Window]:
+    settings = runtime().settings
+    user = (f"{view.__module__}.{view.__name__}", str(g.user.id))  # each kind of generation has a limit of its own
+    address = (_network(request.remote_addr or ""),)
+    return [
+        Window(name if number == 1 else f"{name}-{number}", rule.key_for(name, *key), rule, is_shared)
+        for name, rules, key, is_shared in (
+            ("user", settings.limits_per_user, user, False),
+            ("ip", settings.limits_per_ip, address, True),
+        )
+        for number, rule in enumerate(rules, 1)
+    ]
+
+
+def _storage() -> Any:
+    return current_app.extensions["recto_limiter"].storage
 
 
 def _network(address: str) -> str:
+    """Return the key under which an address counts; whatever is no address shares the key ``unknown``."""
+    host = address
+    if address.startswith("["):
+        host = address[1:].partition("]")[0]
+    elif address.count(":") == 1:
+        host = address.partition(":")[0]
     try:
-        parsed = ip_address(address)
+        parsed = ip_address(host)
     except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address) and not parsed.ipv4_mapped:
-        return str(int(parsed) >> (128 - _IPV6_NETWORK_BITS))
-    return str(parsed)
+        return "unknown"
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or int(parsed) >> (128 - _IPV6_NETWORK_BITS))
 
 
 def _add_headers(response: Response) -> Response:
-    """Tell the limits in the form of draft-ietf-httpapi-ratelimit-headers."""
-    if windows := g.get("rate_limits"):
+    """Add the limits and what is left of them, as draft-ietf-httpapi-ratelimit-headers has it."""
+    if windows := g.get("windows"):
         response.headers["RateLimit-Policy"] = ", ".join(
-            f'"{name}";q={rule.amount};w={rule.get_expiry()}' for name, rule, _, _ in windows
+            f'"{window.name}";q={window.rule.amount};w={window.rule.get_expiry()}' for window in windows
         )
         response.headers["RateLimit"] = ", ".join(
-            f'"{name}";r={max(0, left)};t={reset}' for name, _, left, reset in windows
+            f'"{window.name}";r={max(0, window.left)};t={window.resets_in_s}' for window in windows
         )
     return response

@@ -6,22 +6,19 @@ from flask import g
 
 from recto.api.context import runtime
 from recto.api.job_contract import StartDeckGeneration, StartGeneration
-from recto.db.starts import NewJob
+from recto.db.starts import Lease, NewJob
 from recto.errors import InvalidRequest
 from recto.text import prompt
 from recto.text.source import SourceText, Topic
-
-# What a process of the API may take for a job beyond the provider's deadline, before the job counts as lost.
-_LEASE_MARGIN_S = 60.0
 
 
 def new_job(kind: str, body: StartGeneration | StartDeckGeneration, deck_id: UUID | None = None) -> NewJob:
     """Check what the body asks for. Raises ``InvalidRequest`` that names what is allowed."""
     settings = runtime().settings
-    model = body.model or settings.openrouter_model
+    model = settings.openrouter_model if body.model is None else body.model
     if model not in settings.models:
         raise InvalidRequest(f"model: not allowed here; allowed are {', '.join(settings.models)}.")
-    version = prompt.require_version(body.prompt_version or prompt.PROMPT_VERSION)
+    version = prompt.require_version(prompt.PROMPT_VERSION if body.prompt_version is None else body.prompt_version)
     payload: dict[str, object] = {"model": model, "prompt_version": version}
     source: SourceText | Topic
     if body.source_text is not None:
@@ -42,6 +39,7 @@ def new_job(kind: str, body: StartGeneration | StartDeckGeneration, deck_id: UUI
     )
 
 
-def lease_s() -> float:
-    """Return how long a job may run in this process."""
-    return runtime().settings.openrouter_timeout_ms / 1000 + _LEASE_MARGIN_S
+def lease() -> Lease:
+    """Return the lease under which this process runs a job at once."""
+    leases = runtime().leases
+    return Lease(leases.holder, leases.lease_s)

@@ -1,4 +1,4 @@
-"""Every request gets an id, is counted, timed and logged."""
+"""Give every request an id; count, time and log it."""
 
 import re
 from time import perf_counter
@@ -11,7 +11,7 @@ from recto.telemetry import log, request_seconds, requests_in_flight, requests_t
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 
-# Asked every few seconds by machines: counted, but not logged.
+# Machines ask for these every few seconds: they are counted, but not logged.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 # A caller may invent methods; each would be a time series of its own.

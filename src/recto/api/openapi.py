@@ -1,258 +1,84 @@
-"""The OpenAPI 3.1 document: the models of the contract, and a table of what each route answers."""
+"""The OpenAPI 3.1 document, collected from the app's routes and from what their views declare."""
 
-from functools import cache
+import re
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
+from flask import Flask
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
-from pydantic_core import to_json
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
+from werkzeug.routing import IntegerConverter, Rule
 
-from recto.api import contract, job_contract
-from recto.api.openapi_parts import REF, header, in_header, in_path, in_query, operation
+from recto.api.auth import require_user
+from recto.api.contract import Body, Error, Query
+from recto.api.operation import Operation
 
-_LOCATION = {"Location": header("Where to follow the generation.")}
-_ETAG = {"ETag": header("Changes with the answer.")}
-_APPLIED = {"Preference-Applied": header("`respond-async`, if it was preferred.")}
-_PREFER = in_header("Prefer", "`respond-async`: have it run in the background.")
-_IF_NONE_MATCH = in_header("If-None-Match", "The `ETag` of what is known.")
+_REF = "#/components/schemas/{model}"
 
-
-def _synchronous() -> dict[str, Any]:
-    return {
-        "/generations": {
-            "post": operation(
-                "createGeneration",
-                "Make flashcard proposals of a source text, and wait for them",
-                body=contract.CreateGeneration,
-                answers={200: contract.CreatedGeneration},
-                errors=(502,),
-                starts=True,
-            ),
-            "get": operation(
-                "listGenerations",
-                "The caller's generations, newest first",
-                answers={200: contract.GenerationPage},
-                parameters=in_query(contract.PageQuery),
-            ),
-        },
-        "/generations/{generation_id}": {
-            "get": operation(
-                "getGeneration",
-                "One of the caller's generations",
-                answers={200: contract.Generation},
-                errors=(404,),
-                parameters=(in_path("generation_id", type="integer", minimum=1, maximum=2**63 - 1),),
-            ),
-        },
-        "/generation-error-logs": {
-            "get": operation(
-                "listGenerationErrorLogs",
-                "The caller's failed generations, newest first",
-                answers={200: contract.GenerationErrorLogPage},
-                parameters=in_query(contract.PageQuery),
-            ),
-        },
-        "/exports/anki": {
-            "post": operation(
-                "exportAnki",
-                "An Anki deck package of the given flashcards; nothing is kept",
-                body=contract.ExportAnki,
-                answers={200: "application/octet-stream"},
-            ),
-        },
-    }
+_STATUSES = {
+    200: "Done.",
+    202: "Accepted: a worker does the rest.",
+    204: "Done; the answer is empty.",
+    304: "Nothing has changed.",
+    400: "`invalid_request`: the body or a parameter breaks a rule; the message says which.",
+    401: "`unauthorized`: no token, or one that is malformed, forged, expired or not a user's.",
+    404: "`not_found`: there is no such record of the caller's.",
+    409: "`in_progress`: the generation, the deck's or the one with the same idempotency key is running. "
+    "`already_succeeded`: there is nothing to retry. `reviewed_here`: the suggestions are reviewed here, which counts "
+    "by itself.",
+    410: "`expired`: the generation can no longer be retried; its text has been erased.",
+    408: "`invalid_request`: the body did not arrive in time.",
+    413: "`invalid_request`: the body is larger than 256 KiB.",
+    414: "`invalid_request`: the address is too long.",
+    415: "`invalid_request`: the body is not JSON.",
+    422: "`idempotency_key_reused`: the key was sent with another request.",
+    429: "`rate_limited`: the limit per user or per address is reached, a retry comes too soon, or too many bodies are "
+    "sent at once. `quota_exceeded`: this month's generations are used up.",
+    500: "`internal_error`: the database or the code failed.",
+    502: "`upstream_timeout`, `upstream_rate_limited`, `upstream_invalid_response` or `upstream_error`: the language "
+    "model's provider failed. The failure is recorded in the caller's generation error logs.",
+    503: "`unavailable`: the service cannot do its work at the moment.",
+}
 
 
-def _background() -> dict[str, Any]:
-    return {
-        "/ai/generations": {
-            "post": operation(
-                "startAiGeneration",
-                "Make flashcard proposals of a source text in the background, for review",
-                body=job_contract.StartGeneration,
-                answers={202: job_contract.StartedGeneration},
-                headers=_LOCATION,
-                starts=True,
-            ),
-            "get": operation(
-                "listAiGenerations",
-                "The caller's generations for review, in sessions and of decks, newest first",
-                answers={200: job_contract.AiGenerationPage},
-                parameters=in_query(job_contract.AiGenerationQuery),
-            ),
-        },
-        "/ai/generations/{generation_id}": {
-            "get": operation(
-                "getAiGeneration",
-                "One generation; with `wait`, as soon as it has ended",
-                answers={200: job_contract.AiGeneration, 304: None},
-                errors=(404,),
-                parameters=(in_path("generation_id"), *in_query(job_contract.WaitQuery), _IF_NONE_MATCH),
-                headers=_ETAG,
-            ),
-            "delete": operation(
-                "cancelAiGeneration",
-                "Cancel a generation that has not ended; erase the text and the suggestions of any",
-                answers={204: None},
-                errors=(404,),
-                parameters=(in_path("generation_id"),),
-            ),
-        },
-        "/ai/generations/{generation_id}/suggestions": {
-            "get": operation(
-                "listSuggestions",
-                "The suggestions of a generation, in order",
-                answers={200: job_contract.SuggestionList},
-                errors=(404,),
-                parameters=(in_path("generation_id"), *in_query(job_contract.SuggestionQuery)),
-            ),
-        },
-        "/ai/generations/{generation_id}/suggestions/review": {
-            "post": operation(
-                "reviewSuggestions",
-                "Accept or reject several suggestions, all or none",
-                body=job_contract.ReviewSuggestions,
-                answers={200: job_contract.SuggestionList},
-                errors=(404,),
-                parameters=(in_path("generation_id"),),
-            ),
-        },
-        "/ai/suggestions/{suggestion_id}": {
-            "patch": operation(
-                "reviewSuggestion",
-                "Accept, edit or reject a suggestion",
-                body=job_contract.ReviewSuggestion,
-                answers={200: job_contract.Suggestion},
-                errors=(404,),
-                parameters=(in_path("suggestion_id"),),
-            ),
-        },
-        "/sessions/ai": {
-            "post": operation(
-                "createSession",
-                "Make flashcard proposals for review, and wait for them",
-                body=job_contract.StartGeneration,
-                answers={200: job_contract.CreatedSession},
-                errors=(410, 502),
-                error=job_contract.FailedGeneration,
-                starts=True,
-            ),
-        },
-        "/sessions/ai/{generation_id}/retry": {
-            "post": operation(
-                "retryGeneration",
-                "Run a failed generation anew from its stored inputs",
-                answers={200: job_contract.CreatedSession, 202: job_contract.RetriedGeneration},
-                errors=(404, 410, 502),
-                error=job_contract.FailedGeneration,
-                parameters=(in_path("generation_id"), _PREFER),
-                headers=_APPLIED,
-                starts=True,
-            ),
-        },
-        "/decks/{deck_id}/generation": {
-            "post": operation(
-                "startDeckGeneration",
-                "Make pairs for a deck in the background, of a source text or a topic",
-                body=job_contract.StartDeckGeneration,
-                answers={202: job_contract.StartedGeneration},
-                errors=(404,),
-                parameters=(in_path("deck_id"),),
-                headers=_LOCATION,
-                starts=True,
-            ),
-            "get": operation(
-                "getDeckGeneration",
-                "A deck's latest generation and how far it is",
-                answers={200: job_contract.DeckGeneration},
-                errors=(404,),
-                parameters=(in_path("deck_id"),),
-            ),
-        },
-        "/decks/{deck_id}/pairs": {
-            "get": operation(
-                "listPairs",
-                "A deck's pairs, oldest first",
-                answers={200: job_contract.PairPage},
-                errors=(404,),
-                parameters=(in_path("deck_id"), *in_query(contract.PageQuery)),
-            ),
-        },
-        "/usage": {
-            "get": operation(
-                "getUsage",
-                "What is used of this month's quota",
-                answers={200: job_contract.Usage},
-            ),
-        },
-    }
+def _header(description: str, kind: str = "string") -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
 
 
-def _operations() -> dict[str, Any]:
-    return {
-        "/healthz": {
-            "get": operation(
-                "healthz",
-                "Is the process alive?",
-                answers={200: contract.Status},
-                public=True,
-            ),
-        },
-        "/readyz": {
-            "get": operation(
-                "readyz",
-                "Can requests be served?",
-                answers={200: contract.Status},
-                errors=(503,),
-                public=True,
-            ),
-        },
-        "/metrics": {
-            "get": operation(
-                "metrics",
-                "Metrics for Prometheus",
-                answers={200: "text/plain"},
-                public=True,
-            ),
-        },
-    }
+_REQUEST_ID = {"X-Request-ID": _header("The request's own id if it sent a valid one, else a new one.")}
+_RETRY_AFTER = {"Retry-After": _header("Seconds after which to try again.", "integer")}
+_RATE_LIMIT = {
+    "RateLimit-Policy": _header('The limits: `"user";q=5;w=300, "ip";q=30;w=300`, hits and window in seconds.'),
+    "RateLimit": _header('What is left of them: `"user";r=4;t=300, "ip";r=29;t=300`, hits and seconds to the reset.'),
+}
+_REPLAYED = {"Idempotent-Replayed": _header("`true` if this is the stored answer to the first request with the key.")}
+_ERROR_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": _header("`Bearer`")},
+    409: _RETRY_AFTER,
+    429: _RETRY_AFTER,
+    502: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Visible ASCII characters, kept for 24 hours: the same key with the same request gets the first "
+    "answer.",
+    "schema": {"type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": 255},
+}
 
 
-_MODELS: tuple[type[BaseModel], ...] = (
-    contract.CreateGeneration,
-    contract.CreatedGeneration,
-    contract.Generation,
-    contract.GenerationPage,
-    contract.GenerationErrorLog,
-    contract.GenerationErrorLogPage,
-    contract.ExportAnki,
-    contract.Error,
-    contract.Status,
-    job_contract.StartGeneration,
-    job_contract.StartDeckGeneration,
-    job_contract.StartedGeneration,
-    job_contract.AiGeneration,
-    job_contract.AiGenerationPage,
-    job_contract.DeckGeneration,
-    job_contract.Suggestion,
-    job_contract.SuggestionList,
-    job_contract.PairPage,
-    job_contract.ReviewSuggestion,
-    job_contract.ReviewSuggestions,
-    job_contract.Usage,
-    job_contract.CreatedSession,
-    job_contract.RetriedGeneration,
-    job_contract.FailedGeneration,
-)
-
-
-@cache
-def document() -> dict[str, Any]:
-    """Return the OpenAPI document. It is the same for the life of the process."""
-    _, schemas = models_json_schema(
-        [(model, "validation" if issubclass(model, contract.Body) else "serialization") for model in _MODELS],
-        ref_template=REF,
-    )
+@lru_cache(maxsize=1)
+def document(app: Flask, models: tuple[str, ...]) -> dict[str, Any]:
+    """Return the OpenAPI document of the app's routes, for a service that allows these ``models``."""
+    operations = list(_operations(app))
+    paths: dict[str, dict[str, Any]] = {}
+    for rule, method, operation, public in operations:
+        path = re.sub(r"<(?:[^:<>]+:)?(\w+)>", r"{\1}", rule.rule)
+        paths.setdefault(path, {})[method] = _describe(rule, operation, public=public)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -262,9 +88,9 @@ def document() -> dict[str, Any]:
             "also served under `/api`.",
         },
         "security": [{"bearer": []}],
-        "paths": _synchronous() | _background() | _operations(),
+        "paths": paths,
         "components": {
-            "schemas": schemas["$defs"],
+            "schemas": _schemas([operation for _, _, operation, _ in operations], models),
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -277,7 +103,129 @@ def document() -> dict[str, Any]:
     }
 
 
-@cache
-def document_json() -> bytes:
-    """Return the document as JSON."""
-    return to_json(document())
+def _operations(app: Flask) -> Iterator[tuple[Rule, str, Operation, bool]]:
+    """Yield each route with its method and declaration, and whether it needs no token; the twins under /api aside."""
+    for rule in app.url_map.iter_rules():
+        operation = Operation.of(app.view_functions[rule.endpoint])
+        if operation is None or rule.rule.startswith("/api/"):
+            continue
+        blueprint, _, _ = rule.endpoint.rpartition(".")
+        public = require_user not in app.before_request_funcs.get(blueprint, ())
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            yield rule, method.lower(), operation, public
+
+
+def _describe(rule: Rule, operation: Operation, *, public: bool) -> dict[str, Any]:
+    parameters = [*_in_path(rule), *_in_query(operation.query), *_in_header(operation)]
+    common = _REQUEST_ID | (_RATE_LIMIT if operation.limited else {})
+    done = common | {name: _header(description) for name, description in operation.headers.items()}
+    if operation.idempotent:
+        done |= _REPLAYED
+    errors = dict.fromkeys(_errors(operation, parameters, public=public), Error)
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "summary": operation.summary,
+        **({"description": operation.description} if operation.description else {}),
+        "responses": {
+            str(status): {
+                "description": _STATUSES[status],
+                "headers": done if status < 400 else common | _ERROR_HEADERS.get(status, {}),
+                **({"content": _content(answer)} if answer else {}),
+            }
+            for status, answer in sorted((errors | dict(operation.answers)).items())
+        },
+    }
+    if operation.body:
+        described["requestBody"] = {"required": True, "content": _content(operation.body)}
+    if parameters:
+        described["parameters"] = parameters
+    if public:
+        described["security"] = []
+    return described
+
+
+def _errors(operation: Operation, parameters: list[dict[str, Any]], *, public: bool) -> set[int]:
+    """Return the statuses that follow from the declaration, beside those that it names."""
+    statuses = {414, 500, *operation.errors}
+    if not public:
+        statuses |= {401, 503}
+    if (
+        operation.body or operation.idempotent
+    ):  # whose key is kept with a hash of the body, also of one that is not read
+        statuses |= {400, 408, 413, 429}
+    if operation.body:
+        statuses |= {415}
+    if operation.query or any(parameter["schema"].get("format") == "uuid" for parameter in parameters):
+        statuses |= {400}
+    if operation.limited:
+        statuses |= {429}
+    if operation.idempotent:
+        statuses |= {409, 422}
+    return statuses
+
+
+def _content(answer: type[BaseModel] | str) -> dict[str, Any]:
+    if isinstance(answer, str):
+        return {answer: {}}
+    return {"application/json": {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
+
+
+def _in_path(rule: Rule) -> Iterator[dict[str, Any]]:
+    """Describe the parts of the address: a number, or a UUID, which views parse so that a bad one is a 400."""
+    for name in re.findall(r"<(?:[^:<>]+:)?(\w+)>", rule.rule):
+        number = isinstance(rule._converters[name], IntegerConverter)
+        schema = (
+            {"type": "integer", "minimum": 1, "maximum": 2**63 - 1} if number else {"type": "string", "format": "uuid"}
+        )
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _in_query(model: type[Query] | None) -> Iterator[dict[str, Any]]:
+    if model is None:
+        return
+    for name, schema in model.model_json_schema(schema_generator=_Schema)["properties"].items():
+        schema.pop("title", None)
+        if "anyOf" in schema:  # of a type and null, which a query string cannot say
+            schema |= schema.pop("anyOf")[0]
+        yield {"name": name, "in": "query", "required": False, "schema": schema}
+
+
+def _in_header(operation: Operation) -> Iterator[dict[str, Any]]:
+    for name, description in operation.request_headers.items():
+        yield {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "description": description,
+            "schema": {"type": "string"},
+        }
+    if operation.idempotent:
+        yield _IDEMPOTENCY_KEY
+
+
+class _Schema(GenerateJsonSchema):
+    """Pydantic's schemas without ``"default": null``, for which generators of clients make a field required."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        described = super().default_schema(schema)
+        if described.get("default", ...) is None:
+            del described["default"]
+        return described
+
+
+def _schemas(operations: list[Operation], models: tuple[str, ...]) -> dict[str, Any]:
+    """Return the schemas of all bodies and answers that the operations name, and of what is in them."""
+    named: dict[type[BaseModel], None] = {Error: None}
+    for operation in operations:
+        sent = (operation.body, *operation.answers.values())
+        named |= dict.fromkeys(model for model in sent if isinstance(model, type))
+    _, schemas = models_json_schema(
+        [(model, "validation" if issubclass(model, Body) else "serialization") for model in named],
+        ref_template=_REF,
+        schema_generator=_Schema,
+    )
+    described: dict[str, Any] = schemas["$defs"]
+    for body in named:
+        if issubclass(body, Body) and "model" in body.model_fields:
+            described[body.__name__]["properties"]["model"]["anyOf"][0]["enum"] = list(models)
+    return described

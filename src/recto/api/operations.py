@@ -1,15 +1,20 @@
 """For operators and tools: is it alive, is it ready, what has it done, how is it called."""
 
+from typing import Any
+
 import psycopg
-from flask import Blueprint, Response, render_template, send_from_directory
+from flask import Blueprint, Flask, Response, current_app, render_template, send_from_directory
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 from psycopg_pool import PoolTimeout
+from pydantic_core import to_json
 
 from recto.api import openapi
 from recto.api.context import runtime
 from recto.api.contract import Status
-from recto.db import migrations, upkeep
+from recto.api.operation import operation
+from recto.db import jobs, migrations
+from recto.db.pool import is_writable
 from recto.errors import Unavailable
 from recto.telemetry import log, render_metrics
 
@@ -23,22 +28,31 @@ blueprint = Blueprint("operations", __name__, static_folder="../playground", sta
 
 
 @blueprint.get("/healthz")
+@operation("healthz", answers={200: Status})
 def healthz() -> Response:
-    """Answer that the process is alive."""
+    """Is the process alive?"""
     return Response(Status().model_dump_json(), mimetype="application/json")
 
 
 @blueprint.get("/readyz")
+@operation("readyz", answers={200: Status}, errors=(503,))
 def readyz() -> Response:
-    """Answer whether requests can be served: the database is reachable and its migrations are current."""
+    """Can requests be served?
+
+    They can if the database is reachable and takes writes, and its migrations are current.
+    """
     try:
         with runtime().pool.connection(timeout=2) as conn:
+            writable = is_writable(conn)
             pending = migrations.pending(conn)
     except psycopg.errors.UndefinedTable:
         pending = ["all"]
     except (psycopg.Error, PoolTimeout) as error:
         log.warning("not_ready", reason=type(error).__name__)
         raise Unavailable("The database cannot be reached.") from error
+    if not writable:
+        log.warning("not_ready", reason="read-only database")
+        raise Unavailable("The database takes no writes.")
     if pending:
         log.warning("not_ready", reason="pending migrations", migrations=pending)
         raise Unavailable("The database's migrations are not current; run: recto migrate")
@@ -46,10 +60,14 @@ def readyz() -> Response:
 
 
 @blueprint.get("/metrics")
+@operation("metrics", answers={200: "text/plain"})
 def metrics() -> Response:
-    """Answer with the metrics of all processes, for Prometheus; without the jobs if the database is away."""
+    """Metrics for Prometheus.
+
+    They are of all processes; those of the jobs are missing while the database is away.
+    """
     try:
-        shared = upkeep.in_flight(runtime().pool)
+        shared = jobs.in_flight(runtime().pool)
     except (psycopg.Error, PoolTimeout) as error:
         log.warning("jobs_not_counted", reason=type(error).__name__)
         shared = None
@@ -59,19 +77,24 @@ def metrics() -> Response:
 @blueprint.get("/openapi.json")
 def openapi_json() -> Response:
     """Answer with the OpenAPI document."""
-    return Response(openapi.document_json(), mimetype="application/json")
+    return Response(to_json(_document()), mimetype="application/json")
 
 
 @blueprint.get("/docs")
 def docs() -> ResponseReturnValue:
     """Answer with the OpenAPI document for people."""
-    return render_template("docs.html", document=openapi.document())
+    return render_template("docs.html", document=_document())
 
 
 @blueprint.get("/")
 def page() -> Response:
     """Answer with the page."""
     return send_from_directory(blueprint.static_folder or "", "index.html")
+
+
+def _document() -> dict[str, Any]:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Flask's documented way to the app itself
+    return openapi.document(app, runtime().settings.models)
 
 
 @blueprint.after_request

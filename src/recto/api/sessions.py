@@ -7,10 +7,12 @@ from flask import Blueprint, Response, g, request
 
 from recto.api.auth import require_user
 from recto.api.context import parse_uuid, respond, runtime
-from recto.api.idempotency import idempotent
+from recto.api.errors import failure
+from recto.api.idempotency import idempotent, keep_answer
 from recto.api.job_contract import (
     AiGeneration,
     CreatedSession,
+    FailedGeneration,
     Meta,
     RetriedGeneration,
     ReviewSession,
@@ -19,10 +21,15 @@ from recto.api.job_contract import (
     Usage,
 )
 from recto.api.limits import limited
-from recto.api.new_job import lease_s, new_job
+from recto.api.new_job import lease, new_job
+from recto.api.operation import operation
 from recto.db import jobs, starts, suggestions, usage
-from recto.db.jobs import Attempt
+from recto.db.claims import Attempt
+from recto.db.jobs import JobRow
+from recto.db.suggestions import SuggestionRow
+from recto.db.usage import Usage as UsageRow
 from recto.errors import Expired, InProgress
+from recto.jobs.outcomes import Failed, Succeeded
 from recto.jobs.run import run
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions/ai")
@@ -30,74 +37,90 @@ blueprint.before_request(require_user)
 
 
 @blueprint.post("")
+@operation("createSession", body=StartGeneration, answers={200: CreatedSession, 502: FailedGeneration}, errors=(410,))
 @idempotent
 @limited
 def create() -> Response:
-    """Answer 200 with proposals under review, or 502 with the id under which the generation can be retried."""
+    """Make flashcard proposals for review, and wait for them."""
     new = new_job("session", StartGeneration.parse(request))
     quota = runtime().settings.quota_generations_per_month
-    begun = starts.begin(runtime().pool, g.user.id, new, quota=quota, lease_s=lease_s())
-    return _run(begun) if isinstance(begun, Attempt) else _answer(begun)
+    begun = starts.begin(runtime().pool, g.user.id, new, quota=quota, lease=lease())
+    return _run(begun) if isinstance(begun, Attempt) else _answer_again(begun)
 
 
 @blueprint.post("/<generation_id>/retry")
+@operation(
+    "retryGeneration",
+    answers={200: CreatedSession, 202: RetriedGeneration, 502: FailedGeneration},
+    errors=(404, 410),
+    headers={"Preference-Applied": "`respond-async`, if it was preferred."},
+    request_headers={"Prefer": "`respond-async`: have it run in the background."},
+)
 @idempotent
 @limited
 def retry(generation_id: str) -> Response:
-    """Run a failed generation anew from its stored inputs: here, or in the background if so preferred or a deck's."""
+    """Run a failed generation again, from its stored inputs.
+
+    The answer waits for it, unless `Prefer: respond-async` is sent or it is a deck's: then it runs in the background.
+    """
     job_id = parse_uuid(generation_id)
     respond_async = any(
         preference.strip() == "respond-async" for preference in request.headers.get("Prefer", "").split(",")
     )
-    attempt = starts.retry(
+    settings = runtime().settings
+    begun = starts.retry(
         runtime().pool,
         g.user.id,
         job_id,
-        window=runtime().settings.retry_window,
-        quota=runtime().settings.quota_generations_per_month,
-        lease_s=None if respond_async else lease_s(),
+        window=settings.retry_window,
+        quota=settings.quota_generations_per_month,
+        lease=None if respond_async else lease(),
     )
-    if attempt is not None:
-        return _run(attempt)
-    row = jobs.find(runtime().pool, g.user.id, job_id)
-    generation = AiGeneration.of(row, retry_window=runtime().settings.retry_window)
+    if isinstance(begun, Attempt):
+        return _run(begun)
+    generation = AiGeneration.of(begun, retry_window=settings.retry_window)
     headers = {"Preference-Applied": "respond-async"} if respond_async else {}
     return respond(RetriedGeneration(generation=generation), 202, **headers)
 
 
 def _run(attempt: Attempt) -> Response:
-    outcome = run(runtime(), attempt)
-    g.outcome = outcome.facts | {"job_id": str(attempt.job_id)}
-    if (error := outcome.error) is not None:
-        error.details["generation_id"] = str(attempt.job_id)
-        error.retry_after_s = _retry_after_s(attempt.job_id, error.retry_after_s)
-        raise error
-    if outcome.name == "lost":
-        raise Expired("This generation was canceled while it ran.")
-    return _answer(attempt.job_id)
+    g.job_id = attempt.job_id
+    outcome, facts = run(runtime(), attempt, on_success=lambda conn, results: keep_answer(conn, _created(*results)))
+    g.outcome = facts | {"job_id": str(attempt.job_id)}
+    match outcome:
+        case Succeeded(results):
+            return _created(*results)
+        case Failed(error, job):
+            wait_s = _retry_after_s(job, error.retry_after_s)
+            return failure(error, retry_after_s=wait_s, generation_id=str(attempt.job_id))
+        case _:
+            raise Expired("This generation was canceled while it ran.")
 
 
-def _retry_after_s(job_id: UUID, asked_for_s: float | None) -> float | None:
+def _retry_after_s(job: JobRow, asked_for_s: float | None) -> float | None:
     """Return when a retry will be taken, and not before the provider wants to be asked; None if it never will."""
-    retry_at = jobs.find(runtime().pool, g.user.id, job_id).retry_at(runtime().settings.retry_window)
+    retry_at = job.retry_at(runtime().settings.retry_window)
     if retry_at is None:
         return None
     return max((retry_at - datetime.now(UTC)).total_seconds(), asked_for_s or 0)
 
 
-def _answer(job_id: UUID) -> Response:
-    """Answer with what is stored: a session's request that is repeated by its key gets the first one's results."""
+def _answer_again(job_id: UUID) -> Response:
+    """Answer a repeated request, whose first answer was lost, with what is stored."""
     pool, settings = runtime().pool, runtime().settings
-    row = jobs.find(pool, g.user.id, job_id)
-    if row.status in ("pending", "running"):
+    job = jobs.find(pool, g.user.id, job_id)
+    if not job.ended:
         raise InProgress
-    generation = AiGeneration.of(row, retry_window=settings.retry_window)
-    proposals = [Suggestion.model_validate(card) for card in suggestions.of_generation(pool, g.user.id, job_id)]
-    quota = Usage.model_validate(usage.read(pool, g.user.id, settings.quota_generations_per_month))
+    g.job_id = job_id
+    quota = usage.find(pool, g.user.id, settings.quota_generations_per_month)
+    return _created(job, suggestions.find(pool, g.user.id, job_id), quota)
+
+
+def _created(job: JobRow, proposals: list[SuggestionRow], quota: UsageRow | None) -> Response:
     return respond(
         CreatedSession(
-            session=ReviewSession(id=row.session_id or row.id, proposals=proposals),
-            generation=generation,
-            meta=Meta(quota=quota),
+            session=ReviewSession(id=job.session_id or job.id, proposals=[Suggestion.of(row) for row in proposals]),
+            generation=AiGeneration.of(job, retry_window=runtime().settings.retry_window),
+            meta=Meta(quota=Usage.model_validate(quota)),
         )
     )

@@ -1,266 +1,192 @@
-"""The table ``generation_jobs`` as its runners see it: claim a job, then end the attempt in one of five ways.
+"""A job's attempt as its runner ends or continues it.
 
-Every write is one transaction and checks the attempt's number, so that a runner that was thought dead changes nothing:
-the functions then return False.
+Every function is one transaction. It first records the calls, whoever owns the job by then: they were paid for. It then
+locks the job and goes on only if this attempt still owns it; else it returns None or False. Each may be repeated after
+a commit whose acknowledgement was lost: it finds what it wrote and returns the same.
 """
 
-from dataclasses import dataclass
-from decimal import Decimal
-from uuid import UUID
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import NamedTuple
 
 from psycopg import Connection
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
-from recto.db import usage
-from recto.db.jobs import ATTEMPT, ERASED, MAX_ATTEMPTS, MAX_RETRIES, Attempt, tell
+from recto.calls import Call
+from recto.db import jobs, suggestions, usage
+from recto.db.calls import open_call, record_calls
+from recto.db.claims import Attempt
+from recto.db.failures import Failure, end_as_failed, log_failure
+from recto.db.jobs import MAX_ATTEMPTS, JobRow, record_event
 from recto.db.pool import Pool, as_service
-from recto.db.queue import enqueue
-from recto.providers.openrouter import Completion
-from recto.text.generate import Generation
+from recto.db.suggestions import NewSuggestion, SuggestionRow
+from recto.db.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A proposal and the SHA-256 of its normalised front."""
+class Results(NamedTuple):
+    """What a job brought. ``suggestions`` and ``usage`` are read only for a caller who waits."""
 
-    front: str
-    back: str
-    front_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """Why an attempt failed. ``message`` and ``code`` are what the caller may read, the rest is the operator's.
-
-    ``detail`` goes to ``generation_error_logs`` alone; none of it holds a text. What the attempt cost all the same is
-    kept there and added to the job's sums.
-    """
-
-    code: str
-    message: str
-    log_code: str
-    detail: str
-    model: str
-    upstream_status: int | None = None
-    request_id: str | None = None
-    duration_ms: int | None = None
-    tokens_input: int | None = None
-    tokens_output: int | None = None
-    cost_usd: Decimal | None = None
-
-    def to_json(self) -> Jsonb:
-        """Return what is kept in the job's row."""
-        return Jsonb({name: getattr(self, name) for name in self.__slots__ if name not in _KEPT_ELSEWHERE})
+    job: JobRow
+    suggestions: list[SuggestionRow]
+    usage: Usage | None
 
 
-_KEPT_ELSEWHERE = frozenset({"detail", "tokens_input", "tokens_output", "cost_usd"})
+class Batch(NamedTuple):
+    """A committed batch: how many suggestions the job has by now, and its results if that ended it."""
 
-# What the provider did not tell adds nothing, and stays unknown if it never tells.
-_ADDED_COSTS = ", ".join(
-    f"{name} = coalesce({name} + %({name})s, {name}, %({name})s)"
-    for name in ("tokens_input", "tokens_output", "cost_usd")
-)
+    stored: int
+    results: Results | None
 
 
-LOST = Diagnosis(
-    code="internal_error",
-    message="The process that generated was stopped.",
-    log_code="worker_lost",
-    detail="the process that ran the attempt stopped answering; the provider may have been paid",
-    model="",
-)
+# The analytics row: sums over all attempts, milliseconds of the calls that brought the cards.
+_RECORD = """
+    insert into generations (user_id, job_id, model, generated_count, source_text_hash, source_text_length,
+        generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, is_topic)
+    select job.user_id, job.id, coalesce(job.model, stored.payload ->> 'model'), job.suggestions_count,
+        job.source_text_hash, job.source_text_length,
+        (select coalesce(sum(duration_ms), 0) from generation_attempts attempt
+            where attempt.job_id = job.id and outcome = 'succeeded'),
+        job.prompt_version, job.tokens_input, job.tokens_output, job.cost_usd, stored.payload ? 'topic'
+    from recto.jobs job join generation_jobs stored using (id) where job.id = %s
+    on conflict (job_id) do nothing
+"""
 
 
-def claim(pool: Pool, job_id: UUID, queue_job_id: int) -> Attempt | None:
-    """Begin the next attempt of the job, if this entry of the queue still stands for it.
-
-    A job that is found running was left behind by a worker that died: the attempt is logged as ``worker_lost``, and the
-    next one begins, or the job fails if none is left.
-    """
-    with as_service(pool, None) as conn:
-        row = conn.execute(
-            "select status, attempts_left from generation_jobs"
-            " where id = %s and queue_job_id = %s and status in ('pending', 'running') for update",
-            (job_id, queue_job_id),
-        ).fetchone()
-        if row is None:
-            return None
-        status, attempts_left = row
-        if status == "running":
-            log(conn, job_id, LOST)
-        if attempts_left == 0:
-            end_as_failed(conn, job_id, LOST)
-            return None
-        with conn.cursor(row_factory=class_row(Attempt)) as cursor:
-            return cursor.execute(
-                "update generation_jobs set status = 'running', attempts = attempts + 1,"  # noqa: S608  our own column names
-                f" attempts_left = attempts_left - 1, started_at = now() where id = %s returning {ATTEMPT}",
-                (job_id,),
-            ).fetchone()
-
-
-def add_pairs(pool: Pool, attempt: Attempt, pairs: list[Pair], generation: Generation) -> bool:
-    """Commit one batch of a deck and what it cost; the next batch has all of its attempts before it."""
+def begin_call(pool: Pool, attempt: Attempt, call: int) -> bool:
+    """Record that the attempt is about to make another call, so that it is known if the process dies in it."""
     with as_service(pool, attempt.user_id) as conn:
-        if not _holds(conn, attempt, generation):
+        if _lock_owned(conn, attempt) is None:
             return False
-        _insert_pairs(conn, attempt, pairs)
-        if pairs:  # what brings nothing, again and again, must come to an end
-            conn.execute(
-                "update generation_jobs set attempts_left = %s where id = %s", (MAX_ATTEMPTS - 1, attempt.job_id)
-            )
+        open_call(conn, attempt.job_id, call)
         return True
 
 
-def succeed(pool: Pool, attempt: Attempt, pairs: list[Pair], generation: Generation) -> int | None:
-    """Commit the results with the analytics row, the debit and the event; erase what the user wrote.
+def add_batch(
+    pool: Pool,
+    attempt: Attempt,
+    cards: list[NewSuggestion],
+    calls: Sequence[Call],
+    *,
+    first_call: int,
+    enough: int,
+    quota: int | None,
+    on_success: Callable[[Connection, Results], None] | None = None,
+) -> Batch | None:
+    """Commit cards and the calls that brought them; the next batch has all of its attempts before it.
 
-    ``pairs`` and ``generation`` are what is not committed yet: all, or a deck's last batch; the pairs of a synchronous
-    generation are not kept. Returns the id of the row in ``generations``, or None if the attempt holds no more.
+    The job succeeds once it has ``enough`` suggestions: with its analytics row, debit and event, and without its
+    texts. ``first_call`` numbers the calls within the attempt; ``quota`` is the user's monthly limit, for the results.
+    ``on_success`` is part of the transaction.
     """
     with as_service(pool, attempt.user_id) as conn:
-        if not _holds(conn, attempt, generation):
-            return None
-        if attempt.kind != "synchronous":
-            _insert_pairs(conn, attempt, pairs)
-        row = conn.execute(
-            "insert into generations (user_id, model, generated_count, source_text_hash, source_text_length,"
-            " generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, is_topic)"
-            " select user_id, model_used,"
-            " greatest(%s, (select count(*) from ai_suggestions where ai_suggestions.generation_id = job.id)),"
-            " source_text_hash, source_text_length, (ai_metadata ->> 'duration_ms')::int, payload ->> 'prompt_version',"
-            " tokens_input, tokens_output, cost_usd, payload ? 'topic'"
-            " from generation_jobs job where id = %s returning id",
-            (len(pairs), attempt.job_id),
-        ).fetchone()
-        assert row is not None  # noqa: S101  the job's row is locked
-        conn.execute(
-            "update generation_jobs set status = 'succeeded', generation_id = %s, error = null,"  # noqa: S608  our own column names
-            f" payload = {ERASED}, lease_until = null, finished_at = now() where id = %s",
-            (row[0], attempt.job_id),
-        )
-        usage.debit(conn, attempt.user_id, attempt.job_id, attempt.kind)
-        tell(conn, attempt.user_id, attempt.job_id, "ai_generation_succeeded")
-        return int(row[0])
-
-
-def fail(pool: Pool, attempt: Attempt, diagnosis: Diagnosis, *, retry_in_s: float | None = None) -> bool:
-    """Log why the attempt failed; queue the next one for ``retry_in_s`` from now, or with None end the job."""
-    with as_service(pool, attempt.user_id) as conn:
-        held = _holds(conn, attempt)
-        conn.execute(
-            f"update generation_jobs set {_ADDED_COSTS} where id = %(job_id)s",  # noqa: S608  our own words
-            _costs(attempt, diagnosis),
-        )
-        if not held:
-            return False
-        log(conn, attempt.job_id, diagnosis)
-        if retry_in_s is None:
-            end_as_failed(conn, attempt.job_id, diagnosis)
+        record_calls(conn, attempt.job_id, attempt.number, calls, first_call)
+        if _lock_owned(conn, attempt) is None:
+            stored = _stored_before(conn, attempt)
+            if stored is None:
+                return None
         else:
+            stored = suggestions.insert(conn, attempt.user_id, attempt.job_id, attempt.deck_id, cards)
+            if stored >= enough:
+                _succeed(conn, attempt)
+        if stored >= enough:
+            results = _results(conn, attempt, quota)
+            if on_success:
+                on_success(conn, results)
+            return Batch(stored, results)
+        # What brings nothing, again and again, must come to an end.
+        conn.execute(
+            "update generation_jobs set attempts_left = case when %s then %s else attempts_left end where id = %s",
+            (bool(cards), MAX_ATTEMPTS - 1, attempt.job_id),
+        )
+        return Batch(stored, None)
+
+
+def fail(
+    pool: Pool,
+    attempt: Attempt,
+    failure: Failure,
+    calls: Sequence[Call],
+    *,
+    first_call: int,
+    retry_in_s: Callable[[int], float] | None,
+) -> JobRow | None:
+    """Log why the attempt failed and return the job: pending again while attempts are left, else failed.
+
+    ``retry_in_s``: seconds until the next attempt, given how many are left; None if it would fail again.
+    """
+    with as_service(pool, attempt.user_id) as conn:
+        record_calls(conn, attempt.job_id, attempt.number, calls, first_call)
+        conn.execute(
+            "update generation_attempts set outcome = %s where job_id = %s and number = %s and outcome is null",
+            (failure.log_code, attempt.job_id, attempt.number),
+        )
+        attempts_left = _lock_owned(conn, attempt)
+        if attempts_left is None:
+            job = _job(conn, attempt)
+            repeated = job and job.attempts == attempt.number and (job.error or {}).get("log_code") == failure.log_code
+            return job if repeated else None
+        log_failure(conn, attempt.job_id, failure)
+        if retry_in_s is not None and attempts_left > 0:
             conn.execute(
-                "update generation_jobs set status = 'pending', queue_job_id = %s, error = %s where id = %s",
-                (enqueue(conn, attempt.job_id, delay_s=retry_in_s), diagnosis.to_json(), attempt.job_id),
+                "update generation_jobs set status = 'pending', run_at = now() + %s, holder = null, lease_until = null,"
+                " error = %s where id = %s",
+                (timedelta(seconds=retry_in_s(attempts_left)), failure.to_json(), attempt.job_id),
             )
-        return True
+        else:
+            end_as_failed(conn, attempt.job_id, failure)
+        return _job(conn, attempt)
 
 
 def hand_back(pool: Pool, attempt: Attempt) -> bool:
-    """Return a job of which nothing is being generated to the queue; the attempt is not counted against it."""
+    """Return a job to the workers between two batches; the attempt is not counted against it."""
     with as_service(pool, attempt.user_id) as conn:
-        if not _holds(conn, attempt):
+        if _lock_owned(conn, attempt) is None:
             return False
         conn.execute(
-            "update generation_jobs set status = 'pending', queue_job_id = %s, attempts_left = attempts_left + 1"
-            " where id = %s",
-            (enqueue(conn, attempt.job_id), attempt.job_id),
+            "update generation_jobs set status = 'pending', run_at = now(), holder = null, lease_until = null,"
+            " attempts_left = attempts_left + 1 where id = %s",
+            (attempt.job_id,),
         )
         return True
 
 
-def end_as_failed(conn: Connection, job_id: UUID, diagnosis: Diagnosis) -> None:
-    """End the job; what the user wrote is kept for as long as a retry is possible."""
+def _lock_owned(conn: Connection, attempt: Attempt) -> int | None:
+    """Lock the job if the attempt still owns it and return how many attempts are left; else None."""
     row = conn.execute(
-        "update generation_jobs set status = 'failed', error = %s, lease_until = null, finished_at = now(),"  # noqa: S608  our own column names
-        f" payload = case when retries >= %s then {ERASED} else payload end where id = %s returning user_id",
-        (diagnosis.to_json(), MAX_RETRIES, job_id),
+        "select attempts_left from generation_jobs"
+        " where id = %s and status = 'running' and holder = %s and attempts = %s for update",
+        (attempt.job_id, attempt.holder, attempt.number),
     ).fetchone()
-    assert row is not None  # noqa: S101  the caller has locked it
-    tell(conn, row[0], job_id, "ai_generation_failed")
+    return row[0] if row else None
 
 
-def _holds(conn: Connection, attempt: Attempt, generation: Generation | None = None) -> bool:
-    """Lock the job and tell whether the attempt still runs it; add what its completion cost in any case.
-
-    A canceled job has its costs too, and so has one that was taken from a runner that was thought dead.
-    """
-    row = conn.execute(
-        "select status = 'running' and attempts = %s from generation_jobs where id = %s for update",
-        (attempt.number, attempt.job_id),
-    ).fetchone()
-    if generation is not None:
-        completion = generation.completion
-        facts = {
-            "finish_reason": completion.finish_reason,
-            "request_id": completion.request_id,
-            "dropped": generation.drops,
-        }
-        conn.execute(
-            f"update generation_jobs set {_ADDED_COSTS}, model_used = %(model)s, ai_metadata = %(facts)s ||"  # noqa: S608  our own words
-            " jsonb_build_object('duration_ms', coalesce((ai_metadata ->> 'duration_ms')::int, 0) + %(duration_ms)s)"
-            " where id = %(job_id)s",
-            _costs(attempt, completion)
-            | {"model": completion.model, "facts": Jsonb(facts), "duration_ms": generation.duration_ms},
-        )
-    return bool(row and row[0])
+def _stored_before(conn: Connection, attempt: Attempt) -> int | None:
+    """Count the suggestions if this attempt committed its success without hearing of it; else None."""
+    job = _job(conn, attempt)
+    succeeded = job is not None and job.status == "succeeded" and job.attempts == attempt.number
+    return job.suggestions_count if job and succeeded and not job.erased_at else None
 
 
-def _costs(attempt: Attempt, spent: Completion | Diagnosis) -> dict[str, object]:
-    return {
-        "job_id": attempt.job_id,
-        "tokens_input": spent.tokens_input,
-        "tokens_output": spent.tokens_output,
-        "cost_usd": spent.cost_usd,
-    }
-
-
-def _insert_pairs(conn: Connection, attempt: Attempt, pairs: list[Pair]) -> None:
+def _succeed(conn: Connection, attempt: Attempt) -> None:
+    conn.execute(_RECORD, (attempt.job_id,))
     conn.execute(
-        "insert into ai_suggestions (generation_id, user_id, deck_id, position, front, back, front_hash)"
-        " select %(job_id)s, %(user_id)s, %(deck_id)s,"
-        "  n + (select coalesce(max(position), 0) from ai_suggestions where generation_id = %(job_id)s),"
-        "  front, back, front_hash"
-        " from unnest(%(fronts)s::text[], %(backs)s::text[], %(hashes)s::text[])"
-        "  with ordinality as pair (front, back, front_hash, n)"
-        " on conflict (deck_id, front_hash) where deck_id is not null do nothing",
-        {
-            "job_id": attempt.job_id,
-            "user_id": attempt.user_id,
-            "deck_id": attempt.deck_id,
-            "fronts": [pair.front for pair in pairs],
-            "backs": [pair.back for pair in pairs],
-            "hashes": [pair.front_hash for pair in pairs],
-        },
+        "update generation_jobs set status = 'succeeded', error = null, payload = recto.without_texts(payload),"
+        " holder = null, lease_until = null, finished_at = now() where id = %s",
+        (attempt.job_id,),
+    )
+    usage.debit(conn, attempt.user_id, attempt.job_id, attempt.kind)
+    record_event(conn, attempt.user_id, attempt.job_id, "ai_generation_succeeded")
+
+
+def _results(conn: Connection, attempt: Attempt, quota: int | None) -> Results:
+    job = jobs.read(conn, attempt.user_id, attempt.job_id)
+    if attempt.in_background:
+        return Results(job, [], None)
+    return Results(
+        job, suggestions.read(conn, attempt.user_id, attempt.job_id), usage.read(conn, attempt.user_id, quota)
     )
 
 
-def log(conn: Connection, job_id: UUID, diagnosis: Diagnosis) -> None:
-    """Append to ``generation_error_logs``."""
-    conn.execute(
-        "insert into generation_error_logs"
-        " (user_id, job_id, model, source_text_hash, source_text_length, error_code, error_message, is_topic,"
-        "  tokens_input, tokens_output, cost_usd)"
-        " select user_id, id, coalesce(nullif(%s, ''), payload ->> 'model'), source_text_hash, source_text_length,"
-        "  %s, %s, payload ? 'topic', %s, %s, %s"
-        " from generation_jobs where id = %s",
-        (
-            diagnosis.model,
-            diagnosis.log_code,
-            diagnosis.detail,
-            diagnosis.tokens_input,
-            diagnosis.tokens_output,
-            diagnosis.cost_usd,
-            job_id,
-        ),
-    )
+def _job(conn: Connection, attempt: Attempt) -> JobRow | None:
+    with conn.cursor(row_factory=class_row(JobRow)) as cursor:
+        return cursor.execute("select * from recto.jobs where id = %s", (attempt.job_id,)).fetchone()

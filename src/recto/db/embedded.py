@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from time import monotonic, sleep
 from typing import IO
 from urllib.parse import quote
 
@@ -25,8 +26,9 @@ _BINARIES = Path("pginstall18/bin")
 _START_TIMEOUT_S = 60
 # PostgreSQL refuses to run as root.
 _USER_INSTEAD_OF_ROOT = "nobody"
-# What the kernel allows a Unix socket's path, less the socket's own name.
-_LONGEST_SOCKET_FOLDER = 90
+_SOCKET = Path("run/.s.PGSQL.5432")
+_LONGEST_SOCKET_PATH = 103  # macOS; Linux allows 107
+_LOOK_EVERY_S = 0.1
 
 
 class EmbeddedPostgresError(Exception):
@@ -41,7 +43,7 @@ def running(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
     ``EmbeddedPostgresError``.
     """
     folder = data_dir / _FOLDER
-    if len(str(folder)) > _LONGEST_SOCKET_FOLDER:
+    if len(os.fsencode(folder / _SOCKET)) > _LONGEST_SOCKET_PATH:
         raise EmbeddedPostgresError(f"{folder} is too long for a Unix socket; set RECTO_DATA_DIR to a shorter path")
     _make_folder(data_dir, folder)
     with (data_dir / "start.lock").open("w") as start, (data_dir / "lease.lock").open("w") as lease:
@@ -58,7 +60,7 @@ def running(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
                 except BlockingIOError:
                     pass  # somebody else still works with it
                 else:
-                    _run(binaries / "pg_ctl", "-D", str(folder / "data"), "-m", "fast", "-w", "stop")
+                    _stop(binaries, folder)
 
 
 def _binaries(folder: Path) -> Path:
@@ -109,48 +111,51 @@ def _locked(file: IO[str]) -> Iterator[None]:
 
 
 def _start(binaries: Path, folder: Path, durable: bool) -> None:
-    data = folder / "data"
-    if not (data / "PG_VERSION").exists():
-        # A killed initdb leaves half a directory, which it would refuse to continue.
-        fresh = folder / "data.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        _run(
-            binaries / "initdb",
-            *(
-                "-D",
-                str(fresh),
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C.UTF-8",
-                "--no-sync",
-            ),
-        )
-        fresh.rename(data)
-    if _run(binaries / "pg_ctl", "-D", str(data), "status", check=False) == 0:
-        return
+    """Return when the server over ``folder`` answers; raise ``EmbeddedPostgresError``."""
+    _make_cluster(binaries, folder)
     options = f"-c listen_addresses='' -c unix_socket_directories='{folder / 'run'}' -c max_connections=200"
     if not durable:
         options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-    # Waits for a server that is still recovering, or that a killed supervisor's children still hold.
-    _run(
-        binaries / "pg_ctl",
-        *(
-            "-D",
-            str(data),
-            "-l",
-            str(folder / "log"),
-            "-w",
-            "-t",
-            str(_START_TIMEOUT_S),
-            "-o",
-            options,
-            "start",
-        ),
-    )
+    data, log = folder / "data", folder / "log"
+    start = ["-D", str(data), "-l", str(log), "-w", "-t", str(_START_TIMEOUT_S), "-o", options, "start"]
+    deadline = monotonic() + _START_TIMEOUT_S
+    while not _accepts(binaries, folder):
+        # One that was killed counts as running until the system has noticed; one that was restarted may still recover.
+        runs = _run(binaries / "pg_ctl", "-D", str(data), "status", check=False) == 0
+        if not runs and _run(binaries / "pg_ctl", *start, check=False) == 0:
+            return
+        reason = f"the server over {data} answers nobody" if runs else f"the server did not start:\n{_end_of(log)}"
+        # A busy process of a killed server holds its memory until it notices.
+        if monotonic() > deadline or not (runs or "is still in use" in reason):
+            raise EmbeddedPostgresError(reason)
+        sleep(_LOOK_EVERY_S)
+
+
+def _make_cluster(binaries: Path, folder: Path) -> None:
+    if (folder / "data/PG_VERSION").exists():
+        return
+    # A killed initdb leaves half a directory, which it would refuse to continue.
+    fresh = folder / "data.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+    _run(binaries / "initdb", "-D", str(fresh), *options)
+    fresh.rename(folder / "data")
+
+
+def _stop(binaries: Path, folder: Path) -> None:
+    """Stop the server in order if it answers; one that was killed is not waited for."""
+    if _accepts(binaries, folder):
+        _run(binaries / "pg_ctl", "-D", str(folder / "data"), "-m", "fast", "-w", "stop")
+    else:
+        _run(binaries / "pg_ctl", "-D", str(folder / "data"), "-m", "immediate", "-W", "stop", check=False)
+
+
+def _accepts(binaries: Path, folder: Path) -> bool:
+    return _run(binaries / "pg_isready", "-h", str(folder / _SOCKET.parent), check=False) == 0
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.exists() else ""
 
 
 def _run(binary: Path, *arguments: str, check: bool = True) -> int:

@@ -1,14 +1,15 @@
 """The tables ``generations`` and ``generation_error_logs``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from psycopg import Connection
 from psycopg.rows import class_row
 
-from recto.db.pool import Pool, as_user, claims
-from recto.errors import UpstreamError
+from recto.db.pool import Pool, as_service, as_user, claims
+from recto.errors import InvalidRequest, NotFound, ReviewedHere, UpstreamError
 from recto.text.generate import Generation
 from recto.text.source import SourceText
 
@@ -49,20 +50,55 @@ class GenerationErrorLogRow:
     created_at: datetime
 
 
-_GENERATION = ", ".join(GenerationRow.__dataclass_fields__)
-_ERROR_LOG = ", ".join(GenerationErrorLogRow.__dataclass_fields__)
-_NEWEST = 2**63 - 1
+_MAX_ID = 2**63 - 1
+
+_RECORD = """
+    select recto.record_generation(%s, %s, %s, %s, %s::int, %s, %s::int, %s::int, %s, %s::int, %s::int, %s::numeric, %s)
+"""
+_RECORD_ERROR = """
+    select recto.record_generation_error(%s, %s, %s, %s, %s, %s::int, %s, %s, %s::int, %s::int, %s::numeric, %s)
+"""
+_FIND = """
+    select id, model, generated_count, accepted_unedited_count, accepted_edited_count, source_text_hash,
+        source_text_length, generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, created_at,
+        updated_at
+    from generations where user_id = %s and id = %s
+"""
+_NEWEST = """
+    select id, model, generated_count, accepted_unedited_count, accepted_edited_count, source_text_hash,
+        source_text_length, generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, created_at,
+        updated_at
+    from generations where user_id = %s and id < %s order by id desc limit %s
+"""
+_NEWEST_ERRORS = """
+    select id, model, source_text_hash, source_text_length, error_code, error_message, tokens_input, tokens_output,
+        cost_usd, created_at
+    from generation_error_logs where user_id = %s and id < %s order by id desc limit %s
+"""
+# One that came of a job with suggestions is counted by their reviews.
+_REPORT_ACCEPTED = """
+    update generations set accepted_unedited_count = %s, accepted_edited_count = %s
+    where user_id = %s and id = %s and not exists (
+        select from recto.jobs where recto.jobs.id = generations.job_id)
+    returning updated_at
+"""
 
 
-def record(pool: Pool, user_id: UUID, source: SourceText, generation: Generation) -> int:
-    """Insert the generation under the user's identity, in one round trip, and return its id."""
+def record(
+    pool: Pool, user_id: UUID, job_id: UUID, source: SourceText, generation: Generation, *, counted: bool
+) -> int:
+    """Insert the generation under the user's identity, in one round trip, and return its id.
+
+    ``counted``: it holds a reservation, made under ``job_id``, which becomes a debit. Repeating it changes nothing.
+    """
     completion = generation.completion
     with pool.connection() as conn:
         row = conn.execute(
-            "select recto.record_generation(%s, %s, %s, %s::int, %s, %s::int, %s::int, %s, %s::int, %s::int, %s)",
+            _RECORD,
             (
                 claims(user_id),
                 user_id,
+                job_id,
                 completion.model,
                 len(generation.proposals),
                 source.hash,
@@ -72,21 +108,27 @@ def record(pool: Pool, user_id: UUID, source: SourceText, generation: Generation
                 completion.tokens_input,
                 completion.tokens_output,
                 completion.cost_usd,
+                counted,
             ),
         ).fetchone()
     assert row is not None  # noqa: S101  a scalar function always returns one row
     return int(row[0])
 
 
-def record_error(pool: Pool, user_id: UUID, source: SourceText, error: UpstreamError, *, model: str) -> None:
-    """Insert why the provider failed; ``model`` is the one asked for, unless the error names the one that answered."""
-    with as_user(pool, user_id) as conn:
+def record_error(
+    pool: Pool, user_id: UUID, job_id: UUID, source: SourceText, error: UpstreamError, *, model: str, counted: bool
+) -> None:
+    """Insert why the provider failed; ``model`` is the one asked for, unless the error names the one that answered.
+
+    ``counted``: it holds a reservation, made under ``job_id``, which is given back. Repeating it changes nothing.
+    """
+    with pool.connection() as conn:
         conn.execute(
-            "insert into generation_error_logs"
-            " (user_id, model, source_text_hash, source_text_length, error_code, error_message,"
-            " tokens_input, tokens_output, cost_usd) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            _RECORD_ERROR,
             (
+                claims(user_id),
                 user_id,
+                job_id,
                 error.model or model,
                 source.hash,
                 source.length,
@@ -95,16 +137,22 @@ def record_error(pool: Pool, user_id: UUID, source: SourceText, error: UpstreamE
                 error.tokens_input,
                 error.tokens_output,
                 error.cost_usd,
+                counted,
             ),
         )
 
 
-def find(pool: Pool, user_id: UUID, generation_id: int) -> GenerationRow | None:
+def find(pool: Pool, user_id: UUID, record_id: int) -> GenerationRow | None:
     """Return the user's generation of that id."""
-    with as_user(pool, user_id) as conn, conn.cursor(row_factory=class_row(GenerationRow)) as cursor:
+    with as_user(pool, user_id) as conn:
+        return _find(conn, user_id, record_id)
+
+
+def _find(conn: Connection, user_id: UUID, record_id: int) -> GenerationRow | None:
+    with conn.cursor(row_factory=class_row(GenerationRow)) as cursor:
         return cursor.execute(
-            f"select {_GENERATION} from generations where user_id = %s and id = %s",  # noqa: S608  our own column names
-            (user_id, generation_id),
+            _FIND,
+            (user_id, record_id),
         ).fetchone()
 
 
@@ -112,8 +160,8 @@ def newest(pool: Pool, user_id: UUID, *, before: int | None, limit: int) -> list
     """Return up to ``limit`` of the user's generations, newest first, older than id ``before``."""
     with as_user(pool, user_id) as conn, conn.cursor(row_factory=class_row(GenerationRow)) as cursor:
         return cursor.execute(
-            f"select {_GENERATION} from generations where user_id = %s and id < %s order by id desc limit %s",  # noqa: S608  our own column names
-            (user_id, before or _NEWEST, limit),
+            _NEWEST,
+            (user_id, before or _MAX_ID, limit),
         ).fetchall()
 
 
@@ -121,6 +169,24 @@ def newest_errors(pool: Pool, user_id: UUID, *, before: int | None, limit: int) 
     """Return up to ``limit`` of the user's failed generations, newest first, older than id ``before``."""
     with as_user(pool, user_id) as conn, conn.cursor(row_factory=class_row(GenerationErrorLogRow)) as cursor:
         return cursor.execute(
-            f"select {_ERROR_LOG} from generation_error_logs where user_id = %s and id < %s order by id desc limit %s",  # noqa: S608  our own column names
-            (user_id, before or _NEWEST, limit),
+            _NEWEST_ERRORS,
+            (user_id, before or _MAX_ID, limit),
         ).fetchall()
+
+
+def report_accepted(pool: Pool, user_id: UUID, record_id: int, *, unedited: int, edited: int) -> GenerationRow:
+    """Store how many of the proposals an app accepted that reviews them itself, and return the user's generation.
+
+    Raises ``NotFound``, ``ReviewedHere`` if the service counts by itself, and ``InvalidRequest`` if more were accepted
+    than were made.
+    """
+    with as_service(pool, user_id) as conn:
+        row = _find(conn, user_id, record_id)
+        if row is None:
+            raise NotFound("There is no such generation.")
+        if unedited + edited > row.generated_count:
+            raise InvalidRequest(f"The accepted counts must not add up to more than {row.generated_count}.")
+        updated = conn.execute(_REPORT_ACCEPTED, (unedited, edited, user_id, record_id)).fetchone()
+        if updated is None:
+            raise ReviewedHere
+    return replace(row, accepted_unedited_count=unedited, accepted_edited_count=edited, updated_at=updated[0])

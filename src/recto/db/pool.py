@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and the identity under which a user's rows are touched."""
+"""Connections to PostgreSQL, and the identity under which rows are read and written."""
 
 import json
 from collections.abc import Iterator
@@ -11,8 +11,19 @@ from psycopg_pool import ConnectionPool
 
 Pool = ConnectionPool[Connection]
 
-# Supabase's pooler in transaction mode, where a prepared statement may meet another server connection.
-TRANSACTION_POOLER_PORT = "6543"
+_TRANSACTION_POOLER_PORT = "6543"
+
+# Left to itself the pool pauses ever longer between two tries to connect, up to minutes after a long outage. It gives
+# up after this time, and the next request makes it try again.
+_RECONNECT_FOR_S = 3.0
+
+
+def keeps_sessions(database_url: str) -> bool:
+    """Whether consecutive transactions meet the same server session.
+
+    They do not behind Supabase's pooler in transaction mode: there nothing can be prepared or listened to.
+    """
+    return conninfo_to_dict(database_url).get("port") != _TRANSACTION_POOLER_PORT
 
 
 def open_pool(database_url: str, size: int) -> Pool:
@@ -21,17 +32,16 @@ def open_pool(database_url: str, size: int) -> Pool:
     They are in autocommit mode: one statement is one round trip, and ``conn.transaction()`` marks what is more.
     Must be called after a fork, never before one.
     """
-    prepares = conninfo_to_dict(database_url).get("port") != TRANSACTION_POOLER_PORT
 
     def check(conn: Connection) -> None:
-        """Meet a server that has hung up before a statement does, without a round trip.
+        """Notice a server that has closed the connection before a statement does, without a round trip.
 
         Where one connection is dead, its neighbours are too; left to itself the pool would find out one by one, and
         pause ever longer in between.
         """
         try:
-            conn.pgconn.consume_input()  # reads the server's farewell, if it said one
-            conn.pgconn.consume_input()  # and meets the end of the stream
+            conn.pgconn.consume_input()  # reads the server's last message, if there is one
+            conn.pgconn.consume_input()  # and then the end of the stream
         except OperationalError:
             pool.drain()
             raise
@@ -41,7 +51,12 @@ def open_pool(database_url: str, size: int) -> Pool:
         min_size=size,
         max_size=size,
         timeout=10,
-        kwargs={"autocommit": True, "prepare_threshold": 5 if prepares else None, "connect_timeout": 5},
+        reconnect_timeout=_RECONNECT_FOR_S,
+        kwargs={
+            "autocommit": True,
+            "prepare_threshold": 5 if keeps_sessions(database_url) else None,
+            "connect_timeout": 5,
+        },
         check=check,
         open=True,
         name="recto",
@@ -49,25 +64,35 @@ def open_pool(database_url: str, size: int) -> Pool:
     return pool
 
 
+def is_writable(conn: Connection) -> bool:
+    """Tell whether the database takes writes: a standby does not, nor does one that is set to read only."""
+    row = conn.execute("select current_setting('transaction_read_only') = 'off'").fetchone()
+    return row is not None and bool(row[0])
+
+
 def claims(user_id: UUID) -> str:
-    """What ``auth.uid()`` reads the user from, as Supabase's own gateway sets it."""
+    """Return what ``auth.uid()`` reads the user from, as Supabase's own gateway sets it."""
     return json.dumps({"sub": str(user_id), "role": "authenticated"})
 
 
 @contextmanager
 def as_user(pool: Pool, user_id: UUID) -> Iterator[Connection]:
-    """Lend a connection in a transaction that sees and writes only what row-level security lets this user."""
+    """Lend a connection in a transaction that reads only what row-level security lets this user read."""
     with _acting(pool, "authenticated", claims(user_id)) as conn:
         yield conn
 
 
 @contextmanager
-def as_service(pool: Pool, user_id: UUID | None) -> Iterator[Connection]:
-    """Lend a connection in a transaction with the service's own rights, which users do not have.
+def as_service(pool: Pool, user_id: UUID) -> Iterator[Connection]:
+    """Lend a connection in a transaction that may write what users may not, in the rows of ``user_id`` alone."""
+    with _acting(pool, "recto_service", claims(user_id)) as conn:
+        yield conn
 
-    For a user's request they are walled in to the rows of ``user_id``; None is for the worker, which serves everybody.
-    """
-    with _acting(pool, "recto_service", claims(user_id) if user_id else "") as conn:
+
+@contextmanager
+def as_worker(pool: Pool) -> Iterator[Connection]:
+    """Lend a connection in a transaction that sees everybody's jobs. Only workers' logins may take on its role."""
+    with _acting(pool, "recto_worker", "") as conn:
         yield conn
 
 
@@ -76,7 +101,7 @@ def _acting(pool: Pool, role: str, claims: str) -> Iterator[Connection]:
     with pool.connection() as conn, conn.transaction():
         conn.execute(
             "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true),"
-            " set_config('search_path', 'public, procrastinate', true)",  # the queue's own functions ask for it
+            " set_config('search_path', 'public', true)",
             (claims, role),
         )
         yield conn

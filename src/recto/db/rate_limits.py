@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 from limits.storage import Storage
+from psycopg import Connection
 
 from recto.db.pool import Pool
 
@@ -24,9 +25,13 @@ _SWEEP = """
         select key from recto.rate_limits where expires_at < now() for update skip locked limit 5000
     )
 """
-_LOOK = (
-    "select hits, extract(epoch from expires_at)::float8 from recto.rate_limits where key = %s and expires_at > now()"
-)
+_LOOK = """
+    select key, hits, extract(epoch from expires_at)::float8
+    from recto.rate_limits where key = any(%s) and expires_at > now()
+"""
+_GIVE_BACK = """
+    update recto.rate_limits set hits = hits - 1 where key = %s and extract(epoch from expires_at)::float8 = %s
+"""
 
 
 class PostgresStorage(Storage):
@@ -44,18 +49,37 @@ class PostgresStorage(Storage):
         """What ``wrap_exceptions`` would wrap."""
         return psycopg.Error
 
-    def hit(self, windows: list[tuple[str, int]]) -> list[tuple[int, float]]:
+    def hit(self, windows: list[tuple[str, int]], conn: Connection | None = None) -> list[tuple[int, float]]:
         """Count one hit in each window, given as key and length in seconds, in one round trip.
 
-        Returns the hits of each and when it ends, in seconds since the epoch. Callers name kinds of keys in the same
-        order, or two of them may wait for each other's rows.
+        With ``conn`` it is part of the caller's transaction. Returns the hits of each window and when it ends, in
+        seconds since the epoch. Callers name kinds of keys in the same order, or two of them may wait for each other's
+        rows.
         """
+        if conn is None:
+            with self._pool.connection() as own:
+                self._sweep(own)
+                return self.hit(windows, own)
         keys, expiries = zip(*windows, strict=True)
+        counted = {key: (hits, ends) for key, hits, ends in conn.execute(_HIT, (list(keys), list(expiries)))}
+        return [counted[key] for key in keys]
+
+    def look(self, keys: list[str]) -> list[tuple[int, float]]:
+        """Return the hits of each key and when its window ends, without counting; zeros where none runs."""
         with self._pool.connection() as conn:
-            if next(self._calls) % _SWEEP_EVERY_CALLS == 0:
-                conn.execute(_SWEEP)
-            told = {key: (hits, ends) for key, hits, ends in conn.execute(_HIT, (list(keys), list(expiries)))}
-        return [told[key] for key in keys]
+            self._sweep(conn)
+            running = {key: (hits, ends) for key, hits, ends in conn.execute(_LOOK, (keys,))}
+        return [running.get(key, (0, 0.0)) for key in keys]
+
+    def give_back(self, key: str, ends: float) -> None:
+        """Take back one hit, unless the window that it was counted in, the one that ``ends`` then, is over."""
+        with self._pool.connection() as conn:
+            conn.execute(_GIVE_BACK, (key, ends))
+
+    def _sweep(self, conn: Connection) -> None:
+        """Delete ended windows from time to time. In a longer transaction its row locks could cause a deadlock."""
+        if next(self._calls) % _SWEEP_EVERY_CALLS == 0:
+            conn.execute(_SWEEP)
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Count a hit in the key's window, which lasts ``expiry`` seconds, and return its hits."""
@@ -66,20 +90,16 @@ class PostgresStorage(Storage):
 
     def get(self, key: str) -> int:
         """Return the hits in the key's window."""
-        window = self._window(key)
-        return int(window[0]) if window else 0
+        ((hits, _),) = self.look([key])
+        return hits
 
     def get_expiry(self, key: str) -> float:
         """Return when the key's window ends, in seconds since the epoch; 0 if none runs."""
-        window = self._window(key)
-        return float(window[1]) if window else 0
-
-    def _window(self, key: str) -> tuple[Any, ...] | None:
-        with self._pool.connection() as conn:
-            return conn.execute(_LOOK, (key,)).fetchone()
+        ((_, ends),) = self.look([key])
+        return ends
 
     def check(self) -> bool:
-        """Tell whether the storage answers."""
+        """Return whether the storage answers."""
         with self._pool.connection() as conn:
             return conn.execute("select 1").fetchone() is not None
 

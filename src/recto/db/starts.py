@@ -1,4 +1,4 @@
-"""The table ``generation_jobs`` as the doors fill it: begin a job, or begin a failed one anew."""
+"""How jobs begin: one is asked for, or a failed one is retried."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,17 +11,18 @@ from psycopg import Connection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from recto.db import attempts, usage
+from recto.db import claims, jobs, usage
+from recto.db.calls import open_call
+from recto.db.claims import Attempt
 from recto.db.idempotency import KEPT_FOR
-from recto.db.jobs import ATTEMPT, MAX_ATTEMPTS, Attempt, read, tell
+from recto.db.jobs import MAX_ATTEMPTS, JobRow, record_event
 from recto.db.pool import Pool, as_service
-from recto.db.queue import enqueue
 from recto.errors import AlreadySucceeded, Expired, InProgress, NotFound, RateLimited
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What is to be generated. ``payload``: the prompt's inputs; ``kind``: synchronous, review, session or deck."""
+    """What is to be generated. ``payload``: what the prompt is made of; ``kind``: review, session or deck."""
 
     kind: str
     payload: dict[str, Any]
@@ -31,36 +32,125 @@ class NewJob:
     idempotency_key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """For whom, and for how many seconds, a job begins to run at once."""
+
+    holder: UUID
+    lease_s: float
+
+
+_INSERT = """
+    insert into generation_jobs (id, user_id, kind, status, payload, source_text_hash, source_text_length, deck_id,
+        session_id, idempotency_key, in_background, attempts, attempts_left, holder, lease_until, started_at)
+    values (%(id)s, %(user_id)s, %(kind)s, case when %(background)s then 'pending' else 'running' end, %(payload)s,
+        %(hash)s, %(length)s, %(deck_id)s, %(session_id)s, %(key)s, %(background)s, %(attempts)s, %(attempts_left)s,
+        %(holder)s, now() + %(lease)s, case when not %(background)s then now() end)
+"""
+_RUN_AGAIN = """
+    update generation_jobs set status = case when %(background)s then 'pending' else 'running' end,
+        in_background = %(background)s, run_at = now(), retries = retries + 1, attempts = attempts + %(attempts)s,
+        attempts_left = %(attempts_left)s, holder = %(holder)s, lease_until = now() + %(lease)s,
+        started_at = case when not %(background)s then now() end, finished_at = null, error = null
+    where id = %(id)s
+"""
+_ATTEMPT = """
+    select id as job_id, user_id, kind, attempts as number, holder, in_background, payload, source_text_hash,
+        source_text_length, deck_id
+    from generation_jobs where id = %s
+"""
+
+
 def create(pool: Pool, user_id: UUID, new: NewJob, *, quota: int | None) -> UUID:
-    """Insert a job for the workers and its entry in the queue; return its id.
+    """Insert a job for the workers and return its id.
 
     If a job with its idempotency key exists, that is the one. Raises ``QuotaExceeded``, ``InProgress`` if the deck has
     a job in flight, and ``NotFound`` if the deck is somebody else's.
     """
     with as_service(pool, user_id) as conn:
-        job_id = uuid4()
-        if existing := _existing(conn, user_id, new):
-            return existing
-        usage.reserve(conn, user_id, quota)
-        _insert(conn, user_id, job_id, new, queue_job_id=enqueue(conn, job_id))
+        job_id = _find_by_key(conn, user_id, new)
+        if job_id is None:
+            job_id = uuid4()
+            usage.reserve(conn, user_id, quota)
+            _insert(conn, user_id, job_id, new, None)
         return job_id
 
 
-def begin(pool: Pool, user_id: UUID, new: NewJob, *, quota: int | None, lease_s: float) -> Attempt | UUID:
-    """Insert a job that the caller runs itself, within ``lease_s``, and return its one attempt.
+def begin(pool: Pool, user_id: UUID, new: NewJob, *, quota: int | None, lease: Lease) -> Attempt | UUID:
+    """Insert a job that the caller runs at once and return its one attempt.
 
     Returns the id of the job with the same idempotency key if there is one. Raises ``QuotaExceeded``.
     """
     with as_service(pool, user_id) as conn:
-        job_id = uuid4()
-        if existing := _existing(conn, user_id, new):
+        if existing := _find_by_key(conn, user_id, new):
             return existing
+        job_id = uuid4()
         usage.reserve(conn, user_id, quota)
-        _insert(conn, user_id, job_id, new, lease_s=lease_s)
+        _insert(conn, user_id, job_id, new, lease)
         return _attempt(conn, job_id)
 
 
-def _existing(conn: Connection, user_id: UUID, new: NewJob) -> UUID | None:
+def reserve(pool: Pool, user_id: UUID, job_id: UUID, new: NewJob, *, quota: int, lease: Lease) -> None:
+    """Reserve a place in the user's quota for a generation that leaves nothing but its record.
+
+    It ends with ``generations.record`` or ``record_error``, or with the lease. Raises ``QuotaExceeded``.
+    """
+    with as_service(pool, user_id) as conn:
+        usage.reserve(conn, user_id, quota)
+        _insert(conn, user_id, job_id, new, lease)
+
+
+def retry(
+    pool: Pool, user_id: UUID, job_id: UUID, *, window: timedelta, quota: int | None, lease: Lease | None
+) -> Attempt | JobRow:
+    """Run a failed job of the user's again, in its row, from its stored inputs.
+
+    With a ``lease`` the caller runs it and gets the attempt; without one, or if it is a deck's, a worker does, and the
+    pending job is returned. Raises ``NotFound``, ``AlreadySucceeded``, ``InProgress``, ``Expired``, ``RateLimited`` and
+    ``QuotaExceeded``. Of several that ask at once exactly one proceeds.
+    """
+    with as_service(pool, user_id) as conn:
+        job, abandoned = _lock_failed(conn, user_id, job_id)
+        retry_at = job.retry_at(window)
+        if retry_at is None:
+            raise Expired
+        wait_s = (retry_at - datetime.now(UTC)).total_seconds()
+        if wait_s > 0 and not abandoned:  # whose caller has waited for the lease to end
+            text = f"This generation failed a moment ago. Try again in {ceil(wait_s)} seconds."
+            raise RateLimited(text, retry_after_s=wait_s)
+        usage.reserve(conn, user_id, quota)
+        record_event(conn, user_id, job_id, "ai_generation_retried")
+        if job.kind == "deck":
+            lease = None
+        try:
+            conn.execute(_RUN_AGAIN, {"id": job_id} | _begun(lease))
+        except psycopg.errors.UniqueViolation:
+            raise InProgress("Another generation of this deck is running.") from None
+        if lease is None:
+            return jobs.read(conn, user_id, job_id)
+        open_call(conn, job_id, 1)
+        return _attempt(conn, job_id)
+
+
+def _lock_failed(conn: Connection, user_id: UUID, job_id: UUID) -> tuple[JobRow, bool]:
+    """Lock the job and return it, failed. One that its process abandoned is ended first; the second value says so."""
+    row = conn.execute(
+        "select status = 'running' and lease_until < now() from generation_jobs"
+        " where user_id = %s and id = %s for update",
+        (user_id, job_id),
+    ).fetchone()
+    abandoned = bool(row and row[0])
+    if abandoned:
+        claims.abandon(conn, job_id)
+    job = jobs.read(conn, user_id, job_id)
+    if job.status in ("pending", "running"):
+        raise InProgress
+    if job.status == "succeeded":
+        raise AlreadySucceeded
+    return job, abandoned
+
+
+def _find_by_key(conn: Connection, user_id: UUID, new: NewJob) -> UUID | None:
     if new.idempotency_key is None:
         return None
     # One that failed is not what the caller asks for again: its answer is gone, or the key was left free.
@@ -75,96 +165,50 @@ def _existing(conn: Connection, user_id: UUID, new: NewJob) -> UUID | None:
     return row[0] if row else None
 
 
-def _insert(
-    conn: Connection, user_id: UUID, job_id: UUID, new: NewJob, *, queue_job_id: int | None = None, lease_s: float = 0
-) -> None:
+def _insert(conn: Connection, user_id: UUID, job_id: UUID, new: NewJob, lease: Lease | None) -> None:
     if new.deck_id is not None:
         conn.execute("insert into decks (id, user_id) values (%s, %s) on conflict do nothing", (new.deck_id, user_id))
         if not _owns_deck(conn, user_id, new.deck_id):
             raise NotFound("There is no such deck.")
-    started = queue_job_id is None
     try:
         conn.execute(
-            "insert into generation_jobs (id, user_id, kind, status, payload, source_text_hash, source_text_length,"
-            " deck_id, session_id, idempotency_key, attempts, attempts_left, queue_job_id, lease_until, started_at)"
-            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then now() + %s end,"
-            " case when %s then now() end)",
-            (
-                job_id,
-                user_id,
-                new.kind,
-                "running" if started else "pending",
-                Jsonb(new.payload),
-                new.source_text_hash,
-                new.source_text_length,
-                new.deck_id,
-                uuid4() if new.kind == "session" else None,
-                new.idempotency_key,
-                int(started),
-                0 if started else MAX_ATTEMPTS,
-                queue_job_id,
-                started,
-                timedelta(seconds=lease_s),
-                started,
-            ),
+            _INSERT,
+            {
+                "id": job_id,
+                "user_id": user_id,
+                "kind": new.kind,
+                "payload": Jsonb(new.payload),
+                "hash": new.source_text_hash,
+                "length": new.source_text_length,
+                "deck_id": new.deck_id,
+                "session_id": uuid4() if new.kind == "session" else None,
+                "key": new.idempotency_key,
+            }
+            | _begun(lease),
         )
     except psycopg.errors.UniqueViolation:  # of the deck's one job in flight, or of a key used twice at the same time
         raise InProgress from None
-    tell(conn, user_id, job_id, "ai_generation_requested")
+    if new.kind == "synchronous":
+        return
+    record_event(conn, user_id, job_id, "ai_generation_requested")
+    if lease is not None:
+        open_call(conn, job_id, 1)
 
 
-def retry(
-    pool: Pool, user_id: UUID, job_id: UUID, *, window: timedelta, quota: int | None, lease_s: float | None
-) -> Attempt | None:
-    """Start a failed job of the user's anew, in its row, from its stored inputs.
-
-    With ``lease_s`` the caller runs it and gets the attempt; with None, or if it is a deck's, it goes to the workers.
-    Raises ``NotFound``, ``AlreadySucceeded``, ``InProgress``, ``Expired``, ``RateLimited`` and ``QuotaExceeded``. Of
-    several that ask at once exactly one proceeds.
-    """
-    with as_service(pool, user_id) as conn:
-        row = read(conn, user_id, job_id, lock=True)
-        now = datetime.now(UTC)
-        lost = row.status == "running" and row.lease_until is not None and row.lease_until < now
-        if row.status == "succeeded":
-            raise AlreadySucceeded
-        if row.status in ("pending", "running") and not lost:
-            raise InProgress
-        if lost:
-            attempts.log(conn, job_id, attempts.LOST)
-        elif (retry_at := row.retry_at(window)) is None:
-            raise Expired
-        elif (wait_s := (retry_at - now).total_seconds()) > 0:
-            text = f"This generation failed a moment ago. Try again in {ceil(wait_s)} seconds."
-            raise RateLimited(text, retry_after_s=wait_s)
-        usage.reserve(conn, user_id, quota)
-        tell(conn, user_id, job_id, "ai_generation_retried")
-        if lease_s is None or row.kind == "deck":
-            _requeue(conn, job_id)
-            return None
-        conn.execute(
-            "update generation_jobs set status = 'running', retries = retries + 1, attempts = attempts + 1,"
-            " attempts_left = 0, queue_job_id = null, lease_until = now() + %s, started_at = now(), finished_at = null,"
-            " error = null where id = %s",
-            (timedelta(seconds=lease_s), job_id),
-        )
-        return _attempt(conn, job_id)
-
-
-def _requeue(conn: Connection, job_id: UUID) -> None:
-    try:
-        conn.execute(
-            "update generation_jobs set status = 'pending', retries = retries + 1, attempts_left = %s,"
-            " queue_job_id = %s, lease_until = null, started_at = null, finished_at = null, error = null where id = %s",
-            (MAX_ATTEMPTS, enqueue(conn, job_id), job_id),
-        )
-    except psycopg.errors.UniqueViolation:
-        raise InProgress("Another generation of this deck is running.") from None
+def _begun(lease: Lease | None) -> dict[str, object]:
+    """Return the columns of a job that begins at once, or waits for a worker."""
+    return {
+        "background": lease is None,
+        "attempts": 0 if lease is None else 1,
+        "attempts_left": MAX_ATTEMPTS if lease is None else 0,
+        "holder": lease and lease.holder,
+        "lease": lease and timedelta(seconds=lease.lease_s),
+    }
 
 
 def _attempt(conn: Connection, job_id: UUID) -> Attempt:
     with conn.cursor(row_factory=class_row(Attempt)) as cursor:
-        row = cursor.execute(f"select {ATTEMPT} from generation_jobs where id = %s", (job_id,)).fetchone()  # noqa: S608  our own column names
+        row = cursor.execute(_ATTEMPT, (job_id,)).fetchone()
     assert row is not None  # noqa: S101  it was written in this transaction
     return row
 

@@ -1,8 +1,11 @@
 """The table ``ai_suggestions``: proposals that are kept until their user has reviewed them."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
+from psycopg import Connection
 from psycopg.rows import class_row
 
 from recto.db.pool import Pool, as_service, as_user
@@ -14,11 +17,21 @@ class SuggestionRow:
     """A proposal and what its user decided; ``front`` and ``back`` as edited."""
 
     id: UUID
-    generation_id: UUID
+    job_id: UUID
     position: int
     front: str
     back: str
     status: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewSuggestion:
+    """A proposal to keep, and the SHA-256 of its normalised front: what makes two of a deck alike."""
+
+    front: str
+    back: str
+    front_hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,111 +44,162 @@ class Review:
     back: str | None = None
 
 
-_SUGGESTION = ", ".join(SuggestionRow.__dataclass_fields__)
+class Place(NamedTuple):
+    """Where a suggestion stands among those of its deck."""
 
+    created_at: datetime
+    job_id: UUID
+    position: int
+
+
+FIRST = Place(datetime.min.replace(tzinfo=UTC), UUID(int=0), 0)
+
+_INSERT = """
+    insert into ai_suggestions (job_id, user_id, deck_id, position, front, back, front_hash)
+    select %(job_id)s, %(user_id)s, %(deck_id)s,
+        n + (select coalesce(max(position), 0) from ai_suggestions where job_id = %(job_id)s), front, back, front_hash
+    from unnest(%(fronts)s::text[], %(backs)s::text[], %(hashes)s::text[]) with ordinality as card (front, back,
+        front_hash, n)
+    on conflict (deck_id, front_hash) where deck_id is not null do nothing
+"""
 # What was edited once stays an edited card, also when it is accepted again as it stands.
-_REVIEW = f"""
+_REVIEW = """
     update ai_suggestions as old set
-        front = coalesce(review.front, old.front),
-        back = coalesce(review.back, old.back),
+        front = new.front,
+        back = new.back,
+        written_front = case when new.front <> old.front then coalesce(written_front, old.front) else written_front end,
         reviewed_at = now(),
-        status = case
-            when review.status = 'rejected' then 'rejected'
-            when (coalesce(review.front, old.front), coalesce(review.back, old.back)) <> (old.front, old.back)
-                or old.edited then 'accepted_edited'
-            else 'accepted'
-        end,
-        edited = old.edited
-            or (coalesce(review.front, old.front), coalesce(review.back, old.back)) <> (old.front, old.back)
-    from unnest(%(ids)s::uuid[], %(statuses)s::text[], %(fronts)s::text[], %(backs)s::text[])
-        as review (id, status, front, back)
-    where old.id = review.id and old.user_id = %(user_id)s
-        and (%(generation_id)s::uuid is null or old.generation_id = %(generation_id)s)
-    returning {", ".join(f"old.{name}" for name in SuggestionRow.__dataclass_fields__)}
-"""  # noqa: S608  our own column names
+        status = case when new.status = 'rejected' then 'rejected' when new.edited then 'accepted_edited'
+            else 'accepted' end,
+        edited = new.edited
+    from (
+        select known.id, review.status, coalesce(review.front, known.front) as front,
+            coalesce(review.back, known.back) as back,
+            known.edited or coalesce(review.front, known.front) <> known.front
+                or coalesce(review.back, known.back) <> known.back as edited
+        from ai_suggestions known
+        join unnest(%(ids)s::uuid[], %(statuses)s::text[], %(fronts)s::text[], %(backs)s::text[])
+            as review (id, status, front, back) on review.id = known.id
+    ) as new
+    where old.id = new.id and old.user_id = %(user_id)s
+    returning old.id, job_id, position, old.front, old.back, old.status, created_at
+"""
+# Reviews of one job come one after another, in the order of the jobs' ids: none counts before another has committed,
+# and no two wait for each other.
+_LOCK_JOBS = """
+    select id from generation_jobs where id in (
+        select job_id from ai_suggestions where user_id = %(user_id)s and id = any(%(ids)s)
+            and (%(job_id)s::uuid is null or job_id = %(job_id)s)
+    ) order by id for no key update
+"""
 _COUNT = """
     update generations set accepted_unedited_count = counted.unedited, accepted_edited_count = counted.edited
     from (
-        select job.generation_id, count(*) filter (where suggestion.status = 'accepted') as unedited,
-            count(*) filter (where suggestion.status = 'accepted_edited') as edited
-        from generation_jobs job join ai_suggestions suggestion on suggestion.generation_id = job.id
-        where job.id = any(%s) group by job.generation_id
+        select job_id, count(*) filter (where status = 'accepted') as unedited,
+            count(*) filter (where status = 'accepted_edited') as edited
+        from ai_suggestions where job_id = any(%s) group by job_id
     ) as counted
-    where generations.id = counted.generation_id
+    where generations.job_id = counted.job_id
 """
 
 
-def of_generation(pool: Pool, user_id: UUID, generation_id: UUID, *, status: str | None = None) -> list[SuggestionRow]:
-    """Return the suggestions of a generation of the user's, in order. Raises ``NotFound``."""
-    with as_user(pool, user_id) as conn, conn.cursor(row_factory=class_row(SuggestionRow)) as cursor:
-        rows = cursor.execute(
-            f"select {_SUGGESTION} from ai_suggestions where user_id = %s and generation_id = %s"  # noqa: S608  our own column names
-            " and (%s::text is null or status = %s) order by position",
-            (user_id, generation_id, status, status),
+def insert(conn: Connection, user_id: UUID, job_id: UUID, deck_id: UUID | None, cards: list[NewSuggestion]) -> int:
+    """Keep the cards, but none whose front the deck has already; return how many the job has by then."""
+    conn.execute(
+        _INSERT,
+        {
+            "job_id": job_id,
+            "user_id": user_id,
+            "deck_id": deck_id,
+            "fronts": [card.front for card in cards],
+            "backs": [card.back for card in cards],
+            "hashes": [card.front_hash for card in cards],
+        },
+    )
+    return _count(conn, job_id)
+
+
+def find(pool: Pool, user_id: UUID, job_id: UUID, *, status: str | None = None) -> list[SuggestionRow]:
+    """Return the suggestions of a job of the user's, in order. Raises ``NotFound``, also once they are erased."""
+    with as_user(pool, user_id) as conn:
+        job = conn.execute(
+            "select erased_at is not null from recto.jobs where user_id = %s and id = %s", (user_id, job_id)
+        ).fetchone()
+        if job is None:
+            raise NotFound("There is no such generation.")
+        if job[0]:
+            raise NotFound("The suggestions of this generation have been erased.")
+        return read(conn, user_id, job_id, status=status)
+
+
+def read(conn: Connection, user_id: UUID, job_id: UUID, *, status: str | None = None) -> list[SuggestionRow]:
+    """Return the suggestions of a job, in order, in the caller's transaction."""
+    with conn.cursor(row_factory=class_row(SuggestionRow)) as cursor:
+        return cursor.execute(
+            "select id, job_id, position, front, back, status, created_at from ai_suggestions"
+            " where user_id = %s and job_id = %s and (%s::text is null or status = %s) order by position",
+            (user_id, job_id, status, status),
         ).fetchall()
-        known = (
-            rows
-            or conn.execute(
-                "select from generation_jobs where user_id = %s and id = %s", (user_id, generation_id)
-            ).fetchone()
-        )
-    if known is None:
-        raise NotFound("There is no such generation.")
-    return rows
 
 
-def review(
-    pool: Pool, user_id: UUID, reviews: list[Review], *, generation_id: UUID | None = None
-) -> list[SuggestionRow]:
-    """Note the user's decisions, all or none, and return the suggestions in the order of ``reviews``.
+def review(pool: Pool, user_id: UUID, reviews: list[Review], *, job_id: UUID | None = None) -> list[SuggestionRow]:
+    """Record the user's decisions, all or none, and return the suggestions in the order of ``reviews``.
 
     The accepted counts of the analytics rows follow. Raises ``NotFound`` if one is not the user's, or not of
-    ``generation_id``. A decision may be changed.
+    ``job_id``. A decision may be changed.
     """
-    with as_service(pool, user_id) as conn, conn.cursor(row_factory=class_row(SuggestionRow)) as cursor:
-        rows = cursor.execute(
-            _REVIEW,
-            {
-                "user_id": user_id,
-                "generation_id": generation_id,
-                "ids": [review.id for review in reviews],
-                "statuses": [review.status for review in reviews],
-                "fronts": [review.front for review in reviews],
-                "backs": [review.back for review in reviews],
-            },
-        ).fetchall()
-        by_id = {row.id: row for row in rows}
+    ids = [review.id for review in reviews]
+    with as_service(pool, user_id) as conn:
+        locked = conn.execute(_LOCK_JOBS, {"user_id": user_id, "ids": ids, "job_id": job_id}).fetchall()
+        with conn.cursor(row_factory=class_row(SuggestionRow)) as cursor:
+            rows = cursor.execute(
+                _REVIEW,
+                {
+                    "user_id": user_id,
+                    "ids": ids,
+                    "statuses": [review.status for review in reviews],
+                    "fronts": [review.front for review in reviews],
+                    "backs": [review.back for review in reviews],
+                },
+            ).fetchall()
+        jobs = {row[0] for row in locked}
+        by_id = {row.id: row for row in rows if row.job_id in jobs}
         if any(review.id not in by_id for review in reviews):
             raise NotFound("There is no such suggestion.")
-        conn.execute(_COUNT, ([row.generation_id for row in rows],))
+        conn.execute(_COUNT, (list(jobs),))
     return [by_id[review.id] for review in reviews]
 
 
-def of_deck(pool: Pool, user_id: UUID, deck_id: UUID, *, after: int, limit: int) -> list[SuggestionRow]:
-    """Return up to ``limit`` pairs of the user's deck, oldest first, after the first ``after``. Raises ``NotFound``."""
+def of_deck(pool: Pool, user_id: UUID, deck_id: UUID, *, after: Place, limit: int) -> list[SuggestionRow]:
+    """Return up to ``limit`` pairs of the user's deck, oldest first, after a place. Raises ``NotFound``."""
     with as_user(pool, user_id) as conn, conn.cursor(row_factory=class_row(SuggestionRow)) as cursor:
         if conn.execute("select from decks where user_id = %s and id = %s", (user_id, deck_id)).fetchone() is None:
             raise NotFound("There is no such deck.")
         return cursor.execute(
-            f"select {_SUGGESTION} from ai_suggestions where user_id = %s and deck_id = %s"  # noqa: S608  our own column names
-            " order by created_at, generation_id, position offset %s limit %s",
-            (user_id, deck_id, after, limit),
+            "select id, job_id, position, front, back, status, created_at from ai_suggestions"
+            " where user_id = %s and deck_id = %s and (created_at, job_id, position) > (%s, %s, %s)"
+            " order by created_at, job_id, position limit %s",
+            (user_id, deck_id, *after, limit),
         ).fetchall()
 
 
 def fronts_of_deck(pool: Pool, user_id: UUID, deck_id: UUID) -> list[str]:
-    """Return the fronts that the deck has, oldest first."""
+    """Return the fronts that the deck has, oldest first; of an edited one also what the model wrote."""
     with as_service(pool, user_id) as conn:
         rows = conn.execute(
-            "select front from ai_suggestions where user_id = %s and deck_id = %s"
-            " order by created_at, generation_id, position",
+            "select written_front, front from ai_suggestions where user_id = %s and deck_id = %s"
+            " order by created_at, job_id, position",
             (user_id, deck_id),
         ).fetchall()
-    return [front for (front,) in rows]
+    return [front for row in rows for front in row if front is not None]
 
 
-def count_of_generation(pool: Pool, user_id: UUID, generation_id: UUID) -> int:
-    """Return how many suggestions the generation has so far."""
+def count(pool: Pool, user_id: UUID, job_id: UUID) -> int:
+    """Return how many suggestions the job has."""
     with as_service(pool, user_id) as conn:
-        row = conn.execute("select count(*) from ai_suggestions where generation_id = %s", (generation_id,)).fetchone()
+        return _count(conn, job_id)
+
+
+def _count(conn: Connection, job_id: UUID) -> int:
+    row = conn.execute("select count(*) from ai_suggestions where job_id = %s", (job_id,)).fetchone()
     return int(row[0]) if row else 0

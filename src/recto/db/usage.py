@@ -11,18 +11,18 @@ from recto.errors import QuotaExceeded
 
 _LOCK = 0x5EC71  # a class of its own among the advisory locks
 
-# In flight is what has not ended, unless the process that ran it is gone.
+# In flight is what has not ended. What a caller waited for ends with its lease, also when no worker sweeps.
 _USED_AND_RESERVED = """
     select
         (select coalesce(sum(amount), 0) from usage_ledger where user_id = %(user_id)s and created_at >= %(month)s),
         (select count(*) from generation_jobs where user_id = %(user_id)s and status in ('pending', 'running')
-            and (lease_until is null or lease_until > now()))
+            and (in_background or lease_until > now()))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Generations of this month (UTC): ``used`` succeeded, ``reserved`` are in flight; ``limit`` None is no quota."""
+    """Generations of this month (UTC): ``used`` count, ``reserved`` are in flight; ``limit`` None is no quota."""
 
     limit: int | None
     used: int
@@ -30,21 +30,31 @@ class Usage:
     resets_at: datetime
 
 
-def read(pool: Pool, user_id: UUID, limit: int | None) -> Usage:
+def find(pool: Pool, user_id: UUID, limit: int | None) -> Usage:
     """Return what the user has used."""
     with as_user(pool, user_id) as conn:
-        return _read(conn, user_id, limit)
+        return read(conn, user_id, limit)
+
+
+def read(conn: Connection, user_id: UUID, limit: int | None) -> Usage:
+    """``find`` in the caller's transaction."""
+    now = datetime.now(UTC)
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    row = conn.execute(_USED_AND_RESERVED, {"user_id": user_id, "month": month}).fetchone()
+    assert row is not None  # noqa: S101  a select of scalars always has one row
+    resets_at = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
+    return Usage(limit=limit, used=int(row[0]), reserved=int(row[1]), resets_at=resets_at)
 
 
 def reserve(conn: Connection, user_id: UUID, limit: int | None) -> None:
     """Make sure that the job that ``conn`` is about to start fits the quota, against all that start at the same time.
 
-    Raises ``QuotaExceeded``. The job's own row, in flight, is the reservation.
+    The job's own row, in flight, is the reservation. Raises ``QuotaExceeded``.
     """
     if limit is None:
         return
     conn.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, str(user_id)))
-    usage = _read(conn, user_id, limit)
+    usage = read(conn, user_id, limit)
     if usage.used + usage.reserved >= limit:
         wait_s = (usage.resets_at - datetime.now(UTC)).total_seconds()
         raise QuotaExceeded(
@@ -54,17 +64,8 @@ def reserve(conn: Connection, user_id: UUID, limit: int | None) -> None:
 
 
 def debit(conn: Connection, user_id: UUID, job_id: UUID, kind: str) -> None:
-    """Count a job that has succeeded, once."""
+    """Count a job, once."""
     conn.execute(
         "insert into usage_ledger (user_id, job_id, kind) values (%s, %s, %s) on conflict (job_id) do nothing",
         (user_id, job_id, kind),
     )
-
-
-def _read(conn: Connection, user_id: UUID, limit: int | None) -> Usage:
-    now = datetime.now(UTC)
-    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    row = conn.execute(_USED_AND_RESERVED, {"user_id": user_id, "month": month}).fetchone()
-    assert row is not None  # noqa: S101  a select of scalars always has one row
-    resets_at = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
-    return Usage(limit=limit, used=int(row[0]), reserved=int(row[1]), resets_at=resets_at)

@@ -1,13 +1,18 @@
-"""Jobs: generations that are run apart from the request that asked for them, through the one pipeline.
+"""Jobs: generations that outlive the request that asked for them, through the one pipeline.
 
-                     ┌────────────── a passing failure, a stopping worker ──────────────┐
-                     ▼                                                                  │
-    ─ asked for ▶ pending ── a worker claims it ──▶ running ── results committed ──▶ succeeded
-                     │                               │   └── attempts used up ─────▶ failed ── the user retries ─┐
-                     └──────── the user cancels ─────┴─────────────────────────────▶ canceled                    │
-                     ▲                                                                                           │
-                     └───────────────────────────────────────────────────────────────────────────────────────────┘
+                     ┌──── a failure that may pass; a stopping worker; a lease that is over ────┐
+                     ▼                                                                          │
+    ── create ──▶ pending ─── claim ──▶ running ─── commit ──▶ succeeded                         │
+                     │                   │ │ └───── no attempt left, or it would fail again ──▶ failed
+                     │                   │ └────────────────────────────────────────────────────┘ │
+                     └──── cancel ───────┴──▶ canceled                                            │
+                     ▲                                                                            │
+                     └──────────────────────────────── retry ─────────────────────────────────────┘
 
-``run`` runs one attempt, in whatever process; ``worker`` is the process that does nothing else; ``upkeep`` is what the
-workers do from time to time.
+Five ideas: a *job* is a row, and the only truth; an *attempt* is one run of it, with a row for each call to a provider;
+a *lease* says who runs it, until when; a *wake-up* makes workers look at the rows, and does no harm when it is lost or
+comes twice; an *outcome* is how an attempt ended.
+
+``run`` runs one attempt, in whatever process; ``worker`` is the process that does nothing else; ``synchronous`` is for
+callers who wait and whose proposals are not kept; ``commit`` writes what was paid for.
 """

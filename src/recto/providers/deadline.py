@@ -1,25 +1,42 @@
 """A transport for ``requests`` whose timeout is a total one.
 
 The timeouts of requests and urllib3 are per read: a server that drips a byte every half second, in headers or in the
-body, is waited for for ever. Here the read timeout that urllib3 has computed for a call becomes a deadline for the
-whole answer, and every read of the socket gets only what is left of it. It works on plain and TLS sockets, in threads
-and in greenlets, and needs no timer.
+body, is waited for without an end. Here the read timeout that urllib3 has computed for a call becomes a deadline for
+the whole answer, and every read of the socket gets only what is left of it. It works on plain and TLS sockets, in
+threads and in greenlets. An answer that always has more to read is cut too, and lets others run meanwhile.
 """
 
 import io
 import socket
-from http.client import HTTPResponse
-from time import monotonic
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import CONTINUE, HTTPResponse
+from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import requests
+from gevent.monkey import is_module_patched
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError
 
 # Connections kept for the next call; beyond it they are opened and closed. As many as one worker lets wait.
 _KEPT_CONNECTIONS = 1000
+
+# All that an answer may send, its head and its framing included.
+_MAX_WIRE_BYTES = 2 * 1024 * 1024
+
+# In a greenlet, a socket that has data is read without a pause: after so many bytes others get their turn. A pause of
+# 0 s would not do: gevent ends it many times before it looks at other sockets.
+_TURN_BYTES = 16 * 1024
+_PAUSE_S = 0.0001
+
+
+class TooMuchSent(OSError):
+    """The answer is longer than any that makes sense."""
 
 
 def session() -> requests.Session:
@@ -35,24 +52,33 @@ def session() -> requests.Session:
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads from the socket until the time that its timeout left when reading began is over."""
+    """Reads one answer from the socket until the time that its timeout left when reading began is over."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
         timeout = sock.gettimeout()
         self._deadline = None if timeout is None else monotonic() + timeout
+        self._read_bytes = 0
+        self._next_turn = _TURN_BYTES
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if self._read_bytes >= self._next_turn:
+            self._next_turn = self._read_bytes + _TURN_BYTES
+            sleep(_PAUSE_S)
+        if self._read_bytes > _MAX_WIRE_BYTES:
+            raise TooMuchSent
         if self._deadline is not None:
             left = self._deadline - monotonic()
             if left <= 0:
                 raise TimeoutError("the deadline has passed")
             self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        self._read_bytes += count or 0
+        return count
 
     def close(self) -> None:
         self._raw.close()
@@ -64,13 +90,40 @@ class _DeadlineResponse(HTTPResponse):
         reader = SimpleNamespace(makefile=lambda _mode: io.BufferedReader(_DeadlineReader(sock)))
         super().__init__(reader, *args, **kwargs)  # type: ignore[arg-type]  # it only ever calls makefile
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """Skip every informational head, not 100 alone: else the connection's next call would get the answer."""
+        version, status, reason = super()._read_status()  # type: ignore[misc]  # private, and the only way in
+        return version, CONTINUE if 100 <= status < 200 else status, reason
+
+
+@contextmanager
+def _total_timeout(connection: HTTPConnection | HTTPSConnection) -> Iterator[None]:
+    """Bound the whole connecting: resolver, every address of the host, TLS.
+
+    Each of them has the connect timeout for itself, in greenlets each read of a TLS handshake too. In threads, where
+    nothing can be interrupted, it stays so.
+    """
+    if not isinstance(connection.timeout, int | float) or not is_module_patched("socket"):
+        yield
+        return
+    with gevent.Timeout(connection.timeout, ConnectTimeoutError(connection, "no connection in time")):
+        yield
+
 
 class _DeadlineHTTPConnection(HTTPConnection):
     response_class = _DeadlineResponse
 
+    def connect(self) -> None:
+        with _total_timeout(self):
+            super().connect()
+
 
 class _DeadlineHTTPSConnection(HTTPSConnection):
     response_class = _DeadlineResponse
+
+    def connect(self) -> None:
+        with _total_timeout(self):
+            super().connect()
 
 
 class _HTTPPool(HTTPConnectionPool):
@@ -84,7 +137,7 @@ class _HTTPSPool(HTTPSConnectionPool):
 class DeadlineAdapter(HTTPAdapter):
     """Requests' own adapter over connections that keep a total deadline.
 
-    It is made for many calls of few addresses with the adapter's own certificates: what Requests works out anew for
+    It is made for many calls of few addresses with the adapter's own certificates: what Requests works out again for
     every call is remembered by address, and cookies are not read.
     """
 

@@ -5,61 +5,63 @@ The protocol is described at https://openrouter.ai/docs/api-reference/overview.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
 from time import monotonic, sleep
 from typing import Any
 
-import jiter
 import requests
 import urllib3
 from pydantic_core import to_json
 
+from recto.calls import Call, MadeCalls
 from recto.errors import (
     UpstreamBrokenAnswer,
     UpstreamConnectionError,
     UpstreamError,
-    UpstreamInvalidResponse,
+    UpstreamHTTPError,
     UpstreamTimeout,
 )
-from recto.providers import openrouter_errors
+from recto.providers import openrouter_answers, openrouter_errors
 
-# A completion of 15 cards has about 4 KiB. What is larger by this much is not an answer.
-MAX_RESPONSE_BYTES = 1024 * 1024
-
-# One host may have several addresses that do not answer; urllib3 gives each of them the connect timeout anew.
+# Most of the deadline is for the answer: an address that does not take connections is given up earlier.
 _CONNECT_TIMEOUT_S = 5.0
 
 # A retry pauses this long, ±50 %, or as long as the provider asks for, if it asks for little.
 _RETRY_PAUSE_S = 0.3
 _LONGEST_RETRY_PAUSE_S = 2.0
 
-# How an answer is asked for, from the strictest form to none: a model that refuses one gets the next.
+# How an answer is asked for, from the strictest form to none. After one of these statuses the next form is tried.
 _FORMATS = ("json_schema", "json_object", "plain")
+_FORMAT_REFUSALS = frozenset({400, 404, 415, 422})
+
+# A model that refuses a form may learn it, or be served by another provider.
+_REFUSAL_REMEMBERED_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """What a model wrote. ``model`` is the one that answered; tokens are the provider's own count, None if not told.
+class Completion(MadeCalls):
+    """What a model wrote, and why it stopped.
 
-    ``request_id`` is the provider's name for the call, under which it can be asked about it.
+    ``calls``: every call that was made for it, in order; the last one brought it.
     """
 
     content: str
-    model: str
     finish_reason: str | None
-    tokens_input: int | None
-    tokens_output: int | None
-    cost_usd: Decimal | None
-    request_id: str | None = None
+    calls: tuple[Call, ...]
+
+    @property
+    def model(self) -> str:
+        """The model that answered."""
+        return self.calls[-1].model
 
 
 class OpenRouter:
     """A client for one base URL and key. Safe to share between threads and greenlets.
 
-    ``quick_retry``: whether a call tries again by itself; not for a caller that has attempts of its own.
+    ``quick_retry``: whether a call tries again by itself; not for a caller that has attempts of its own. ``clock``:
+    seconds, for how long a refused response format is remembered.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class OpenRouter:
         max_tokens: int,
         fallback_models: tuple[str, ...] = (),
         quick_retry: bool = True,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._session = session
         self._api_key = api_key
@@ -79,9 +82,10 @@ class OpenRouter:
         self._max_tokens = max_tokens
         self._fallback_models = fallback_models
         self._quick_retry = quick_retry
-        self._refused_formats: dict[str, int] = {}  # model -> how many of _FORMATS it refuses
+        self._clock = clock
+        self._refusals: dict[str, tuple[int, float]] = {}  # model -> how many of _FORMATS it refuses, until when
         self._url = f"{base_url}/chat/completions"
-        # Preparing a request anew costs a third of a call; only the body differs.
+        # Preparing a request takes a third of a call's time; only the body differs.
         self._template = requests.Request(
             "POST",
             self._url,
@@ -98,11 +102,9 @@ class OpenRouter:
     def complete(self, *, model: str, system: str, user: str, schema_name: str, schema: dict[str, Any]) -> Completion:
         """Ask for a completion that follows ``schema`` and return it.
 
-        The timeout is a total one, over all attempts. With ``quick_retry``, a retryable failure is tried once more if
-        the first attempt left at least half of the time. Raises ``UpstreamError``.
+        The timeout is a total one, over all calls. With ``quick_retry``, a retryable failure is tried once more if
+        the first try left at least half of the time. Raises ``UpstreamError``, with the calls that were made.
         """
-        started = monotonic()
-        deadline = started + self._timeout_s
         body = {
             "model": model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
@@ -111,8 +113,19 @@ class OpenRouter:
         if self._fallback_models:
             body["models"] = [model, *self._fallback_models]
         json_schema = {"name": schema_name, "strict": True, "schema": schema}
+        calls: list[Call] = []
         try:
-            return self._step_down(body, json_schema, deadline)
+            content, finish_reason = self._try(body, json_schema, calls)
+        except UpstreamError as error:
+            error.calls = tuple(calls)
+            raise
+        return Completion(content, finish_reason, tuple(calls))
+
+    def _try(self, body: dict[str, Any], json_schema: dict[str, Any], calls: list[Call]) -> tuple[str, str | None]:
+        started = monotonic()
+        deadline = started + self._timeout_s
+        try:
+            return self._step_down(body, json_schema, deadline, calls)
         except UpstreamError as error:
             if not (self._quick_retry and error.retryable):
                 raise
@@ -121,176 +134,107 @@ class OpenRouter:
             if pause_s > _LONGEST_RETRY_PAUSE_S or elapsed_s + pause_s > self._timeout_s / 2:
                 raise
         sleep(pause_s)
-        return self._step_down(body, json_schema, deadline)
+        return self._step_down(body, json_schema, deadline, calls)
 
-    def _step_down(self, body: dict[str, Any], json_schema: dict[str, Any], deadline: float) -> Completion:
+    def _step_down(
+        self, body: dict[str, Any], json_schema: dict[str, Any], deadline: float, calls: list[Call]
+    ) -> tuple[str, str | None]:
+        """Ask in the strictest form that the model is not known to refuse, then in simpler ones.
+
+        That a form was refused shows when a simpler one succeeds: the statuses have other reasons too, and the texts
+        of errors, which may quote the user's, prove nothing.
+        """
         model = body["model"]
-        while True:
-            refused = self._refused_formats.get(model, 0)
-            match _FORMATS[refused]:
-                case "json_schema":
-                    wanted = {"response_format": {"type": "json_schema", "json_schema": json_schema}}
-                case "json_object":
-                    wanted = {"response_format": {"type": "json_object"}}
-                case _:
-                    wanted = {}
+        refused, until = self._refusals.get(model, (0, 0.0))
+        first = refused if self._clock() < until else 0
+        for number, form in enumerate(_FORMATS[first:], first):
             try:
-                return self._call(body | wanted, deadline)
-            except openrouter_errors.FormatRefused:
-                if not wanted:
+                written = self._call(body | _response_format(form, json_schema), deadline, calls)
+            except UpstreamHTTPError as error:
+                if error.upstream_status not in _FORMAT_REFUSALS or form == _FORMATS[-1]:
                     raise
-                self._refused_formats[model] = refused + 1
+            else:
+                if number > first:
+                    self._refusals[model] = (number, self._clock() + _REFUSAL_REMEMBERED_S)
+                return written
+        raise AssertionError  # the last form returned or raised
 
-    def _call(self, body: dict[str, Any], deadline: float) -> Completion:
-        request = self._template.copy()
-        request.body = to_json(body)
-        request.headers["Content-Length"] = str(len(request.body))
-        model = body["model"]
-        with _translated(UpstreamConnectionError, model, deadline):
-            left_s = deadline - monotonic()
-            if left_s <= 0:
-                raise TimeoutError
-            # The adapter alone: redirects and cookies, which the session adds, are nothing that a provider may ask for.
-            response = self._session.get_adapter(self._url).send(
-                request,
-                stream=True,
-                timeout=urllib3.Timeout(connect=min(left_s, _CONNECT_TIMEOUT_S), total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
-            )
-        answer = None
+    def _call(self, body: dict[str, Any], deadline: float, calls: list[Call]) -> tuple[str, str | None]:
+        """Make one call and append it to ``calls``; return what the model wrote and why it stopped."""
+        started = monotonic()
+        response: requests.Response | None = None
+        answer: dict[str, Any] = {}
+        failure: UpstreamError | None = None
         try:
-            with _translated(UpstreamBrokenAnswer, model, deadline):
-                raw = _read(response, model)
-            answer = _parse(raw)
-            if response.status_code == 200 and answer and (choice := _choice(answer)):
-                return _completion(answer, choice, model, _request_id(answer, response))
+            with _translated(UpstreamConnectionError, deadline):
+                response = self._send(body, deadline)
+            with _translated(UpstreamBrokenAnswer, deadline):
+                raw = openrouter_answers.read(response)
+            answer = openrouter_answers.parse(raw)
+            if response.status_code == 200 and (choice := openrouter_answers.choice_of(answer)):
+                return openrouter_answers.written(choice)
             raise openrouter_errors.translate(
                 status=response.status_code,
                 answer=answer,
                 retry_after=response.headers.get("Retry-After"),
-                model=model,
                 secrets=[self._api_key, *(message["content"] for message in body["messages"])],
             )
         except UpstreamError as error:
-            error.upstream_status = error.upstream_status or response.status_code
-            error.request_id = _request_id(answer, response)
-            error.tokens_input, error.tokens_output, error.cost_usd = _usage(answer or {})
+            failure = error
             raise
+        finally:
+            status = None if response is None else response.status_code
+            header = None if response is None else response.headers.get("X-Generation-Id")
+            call = Call(
+                model=openrouter_answers.name(answer.get("model")) or body["model"],
+                outcome=failure.log_code if failure else "succeeded",
+                duration_ms=round((monotonic() - started) * 1000),
+                upstream_status=(failure and failure.upstream_status) or status,
+                request_id=openrouter_answers.name(answer.get("id")) or openrouter_answers.name(header),
+                **openrouter_answers.usage(answer),
+            )
+            calls.append(call)
+            if failure:
+                failure.model, failure.upstream_status = call.model, call.upstream_status
+
+    def _send(self, body: dict[str, Any], deadline: float) -> requests.Response:
+        request = self._template.copy()
+        request.body = to_json(body)
+        request.headers["Content-Length"] = str(len(request.body))
+        left_s = max(deadline - monotonic(), 0.001)
+        # The adapter alone: redirects and cookies, which the session adds, are nothing that a provider may ask for.
+        return self._session.get_adapter(self._url).send(
+            request,
+            stream=True,
+            timeout=urllib3.Timeout(connect=min(left_s, _CONNECT_TIMEOUT_S), total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
+        )
+
+
+def _response_format(form: str, json_schema: dict[str, Any]) -> dict[str, Any]:
+    match form:
+        case "json_schema":
+            return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
+        case "json_object":
+            return {"response_format": {"type": "json_object"}}
+    return {}
 
 
 @contextmanager
-def _translated(failure: type[UpstreamConnectionError], model: str, deadline: float) -> Iterator[None]:
+def _translated(failure: type[UpstreamConnectionError], deadline: float) -> Iterator[None]:
     """Turn the transport's failures into a timeout or ``failure``.
 
     Their texts hold addresses and buffers, so only their types are kept.
     """
     try:
         yield
+    except UpstreamError:
+        raise
     except requests.ConnectTimeout as error:
-        raise UpstreamConnectionError(f"no connection within {_CONNECT_TIMEOUT_S:g} s", model=model) from error
+        raise UpstreamConnectionError(f"no connection within {_CONNECT_TIMEOUT_S:g} s") from error
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-        raise UpstreamTimeout(
-            f"no complete answer within the deadline ({type(error).__name__})", model=model
-        ) from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise UpstreamTimeout(f"no complete answer within the deadline ({type(error).__name__})") from error
+    # Whatever else a stranger's bytes make the libraries raise: http.client lets ValueErrors of its own out, for one.
+    except Exception as error:
         if monotonic() >= deadline:
-            raise UpstreamTimeout("no complete answer within the deadline", model=model) from error
-        raise failure(f"the connection failed ({type(error).__name__})", model=model) from error
-
-
-def _read(response: requests.Response, model: str) -> bytes:
-    """Read the body, which then returns its connection to the pool; refuse a larger one without reading it whole."""
-    declared = response.headers.get("Content-Length", "")
-    if not (declared.isdecimal() and int(declared) > MAX_RESPONSE_BYTES):
-        raw: bytes = response.raw.read(MAX_RESPONSE_BYTES + 1, decode_content=True)
-        if len(raw) <= MAX_RESPONSE_BYTES:
-            return raw
-    response.close()
-    raise UpstreamInvalidResponse(f"the answer is larger than {MAX_RESPONSE_BYTES} bytes", model=model)
-
-
-def _parse(raw: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in the body, or None; keep-alive padding before it is skipped.
-
-    Beside white space, which JSON allows, padding is seen as the comment lines of event streams.
-    """
-    while (raw := raw.lstrip()).startswith(b":"):
-        raw = raw.partition(b"\n")[2]
-    try:
-        answer = jiter.from_json(raw)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
-
-
-def _choice(answer: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the first choice of an answer in which nothing is an error."""
-    match answer:
-        case {"error": error} if error:
-            return None
-        case {"choices": [{"error": error}, *_]} if error:
-            return None
-        case {"choices": [{"finish_reason": "error"}, *_]}:
-            return None
-        case {"choices": [dict() as choice, *_]}:
-            return choice
-    return None
-
-
-def _completion(answer: dict[str, Any], choice: dict[str, Any], asked_model: str, request_id: str | None) -> Completion:
-    model = _name(answer.get("model")) or asked_model
-    message = choice.get("message")
-    message = message if isinstance(message, dict) else {}
-    content = _text(message.get("content"))
-    finish_reason = choice.get("finish_reason")
-    finish_reason = finish_reason if isinstance(finish_reason, str) else None
-    if not content.strip():
-        refused = message.get("refusal") or finish_reason == "content_filter"
-        reason = "the model refused" if refused else "the model wrote nothing"
-        raise UpstreamInvalidResponse(f"{reason} (finish_reason {finish_reason})", model=model)
-    tokens_input, tokens_output, cost_usd = _usage(answer)
-    return Completion(
-        content=content,
-        model=model,
-        finish_reason=finish_reason,
-        tokens_input=tokens_input,
-        tokens_output=tokens_output,
-        cost_usd=cost_usd,
-        request_id=request_id,
-    )
-
-
-def _request_id(answer: dict[str, Any] | None, response: requests.Response) -> str | None:
-    return _name((answer or {}).get("id")) or _name(response.headers.get("X-Generation-Id"))
-
-
-def _name(value: Any) -> str | None:
-    """Return a name that a log and PostgreSQL can hold."""
-    return value if isinstance(value, str) and value and value.isprintable() and len(value) <= 200 else None
-
-
-def _text(content: Any) -> str:
-    """Return a message's content, which is a text, a list of parts, or null."""
-    match content:
-        case str():
-            return content
-        case list():
-            return "".join(
-                part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-            )
-    return ""
-
-
-def _usage(answer: dict[str, Any]) -> tuple[int | None, int | None, Decimal | None]:
-    usage = answer.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    return _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _cost(usage.get("cost"))
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
-
-
-def _cost(value: Any) -> Decimal | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1_000_000:
-        return Decimal(str(value))
-    return None
+            raise UpstreamTimeout("no complete answer within the deadline") from error
+        raise failure(f"the connection failed ({type(error).__name__})") from error

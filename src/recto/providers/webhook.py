@@ -1,8 +1,13 @@
 """Messages to people, in the form of Slack's incoming webhooks: a JSON object with a ``text``."""
 
-import requests
+from http.client import HTTPException
 
-_TIMEOUT_S = 10
+import requests
+import urllib3
+
+from recto.providers import deadline
+
+_TIMEOUT_S = 10.0
 
 
 class WebhookError(Exception):
@@ -10,10 +15,15 @@ class WebhookError(Exception):
 
 
 def send(url: str, text: str) -> None:
-    """Post the message. Raises ``WebhookError``."""
+    """Post the message, within ten seconds in all; redirects are not followed. Raises ``WebhookError``."""
     try:
-        response = requests.post(url, json={"text": text}, timeout=_TIMEOUT_S, allow_redirects=False)
-    except requests.RequestException as error:
+        request = requests.Request("POST", url, json={"text": text}, headers={"User-Agent": "recto"}).prepare()
+        with (
+            deadline.session() as session,
+            session.get_adapter(url).send(request, stream=True, timeout=urllib3.Timeout(total=_TIMEOUT_S)) as response,  # type: ignore[arg-type]  # requests passes urllib3's own through
+        ):
+            status = response.status_code
+    except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
         raise WebhookError(type(error).__name__) from None
-    if not response.ok or response.is_redirect:
-        raise WebhookError(f"status {response.status_code}")
+    if not 200 <= status < 300:
+        raise WebhookError(f"status {status}")

@@ -4,7 +4,8 @@ It makes question/answer proposals by rule, of the request's own text or about i
 failure of a real provider. It never stands in for a provider that failed, and it runs only where it was asked for.
 
     server.py       HTTP on 127.0.0.1: start(), serve_forever()
-    faults.py       every failure by name, and how it is played; spoilt.py has the model's own
+    faults.py       every failure by name; spoilt.py has those of the model, hostile.py the attacks, scripts.py how
+                    an answer that comes in steps is described
     chat.py         the protocol: requests, answers, errors
     extractive.py   a text → proposals; sentences.py and grammar.py are its two halves
     invented.py     a topic → proposals

@@ -1,30 +1,20 @@
 """Every failure of a provider that the sandbox plays, by name.
 
-A fault turns a call into a whole ``Reply`` or into a *script*: what goes over the wire, step by step. A step is
-bytes to send, a number of seconds to wait (unless the client leaves meanwhile), or the connection's ``End``.
+A fault turns a call into a whole ``Reply`` or into a ``Script``.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from enum import Enum, auto
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from recto.sandbox.chat import MODEL, PROVIDER, Call, Reply, content_of, error, to_json
+from recto.sandbox.hostile import HOSTILE
+from recto.sandbox.scripts import CHUNKED, End, Script, chunk, flood
 from recto.sandbox.spoilt import SPOILT
 
 DRIP_S = 0.5
 OVERSIZE_BYTES = 2 * 1024 * 1024
-
-
-class End(Enum):
-    """How a script ends the connection; one without such a step leaves it open for the next call."""
-
-    CLOSE = auto()
-    RESET = auto()
-
-
-Script = Iterator[bytes | float | End]
 
 
 class Fault(NamedTuple):
@@ -43,17 +33,10 @@ def _fault(function: Callable[[Call], Reply | Script]) -> None:
     FAULTS[name] = Fault(function.__doc__ or "", lambda call, _: function(call))
 
 
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
 def _dripped(data: bytes) -> Script:
     for byte in data:
         yield bytes([byte])
         yield DRIP_S
-
-
-_CHUNKED = "Transfer-Encoding: chunked"
 
 
 # --- silence, drips and bodies without end
@@ -83,9 +66,9 @@ def drip_headers(call: Call) -> Script:
 @_fault
 def keep_alive(_: Call) -> Script:
     """Sends white space every half second and never an answer."""
-    yield Reply(200, b"").head(_CHUNKED)
+    yield Reply(200, b"").head(CHUNKED)
     while True:
-        yield _chunk(b"\n")
+        yield chunk(b"\n")
         yield DRIP_S
 
 
@@ -93,19 +76,18 @@ def keep_alive(_: Call) -> Script:
 def keep_alive_then_ok(call: Call) -> Script:
     """Sends white space for a second, then a good answer."""
     reply = call.answer()
-    yield reply.head(_CHUNKED)
+    yield reply.head(CHUNKED)
     for _ in range(4):
-        yield _chunk(b"         \n")
+        yield chunk(b"         \n")
         yield DRIP_S / 2
-    yield _chunk(reply.body) + _chunk(b"")
+    yield chunk(reply.body) + chunk(b"")
 
 
 @_fault
 def endless(_: Call) -> Script:
     """Sends a body that never ends, as fast as it is read."""
-    yield Reply(200, b"").head(_CHUNKED)
-    while True:
-        yield _chunk(b" " * 65536)
+    yield Reply(200, b"").head(CHUNKED)
+    yield from flood(chunk(b" " * 65500))
 
 
 @_fault
@@ -241,5 +223,5 @@ def _refuse_format(call: Call) -> Reply:
     return error(400, "invalid_request", message, provider_name=PROVIDER)
 
 
-for _function in SPOILT:
+for _function in (*SPOILT, *HOSTILE):
     _fault(_function)

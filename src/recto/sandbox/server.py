@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from recto.sandbox.chat import BadRequest, Reply, error, parse, to_json
-from recto.sandbox.faults import FAULTS, End, Script
+from recto.sandbox.faults import FAULTS
+from recto.sandbox.scripts import End, Script
 
 _BASE = "/api/v1"
 _MAX_BODY_BYTES = 8 * 1024 * 1024

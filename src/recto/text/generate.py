@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from recto.errors import UpstreamInvalidResponse
@@ -76,12 +76,10 @@ def unusable(generation: Generation) -> UpstreamInvalidResponse:
     """Return the failure that a generation without a proposal is."""
     completion = generation.completion
     dropped = ", ".join(f"{count} {reason}" for reason, count in generation.drops.items()) or "it held none"
-    error = UpstreamInvalidResponse(
+    *earlier, last = completion.calls
+    return UpstreamInvalidResponse(
         f"no usable card (finish_reason {completion.finish_reason}): {dropped}",
         model=completion.model,
-        upstream_status=200,
-        request_id=completion.request_id,
+        upstream_status=last.upstream_status,
+        calls=(*earlier, replace(last, outcome=UpstreamInvalidResponse.log_code)),
     )
-    error.tokens_input, error.tokens_output = completion.tokens_input, completion.tokens_output
-    error.cost_usd = completion.cost_usd
-    return error

@@ -41,8 +41,10 @@ Answer with JSON only: {{"flashcards": [{{"front": "...", "back": "..."}}]}}""",
 PROMPT_VERSIONS = tuple(_WORDINGS)
 PROMPT_VERSION = PROMPT_VERSIONS[-1]
 
-# Every known front costs tokens in every call, and ``proposals.parse`` drops the repeated ones anyway.
+# Every known front costs tokens in every call, and ``proposals.parse`` drops the repeated ones anyway: of all that are
+# known, the last are sent, so many of them and so many characters in all, line breaks included.
 MAX_KNOWN_SENT = 200
+MAX_KNOWN_CHARACTERS = 12_000
 
 # Bounds stand in the words above and in our own validation: several providers refuse a strict schema that has any.
 SCHEMA: dict[str, Any] = {
@@ -85,19 +87,20 @@ def build(
 ) -> Prompt:
     """Write the prompt for a source text or a topic.
 
-    ``known`` are fronts that must not be asked again, the newest last: the last ``MAX_KNOWN_SENT`` are sent, a line
-    each. Raises ``InvalidRequest`` for an unknown ``version``.
+    ``known`` are fronts that must not be asked again, the newest last: the last ``MAX_KNOWN_SENT`` are sent if they
+    have ``MAX_KNOWN_CHARACTERS`` in all, else fewer; each in one line, cut to the bound of a front. Raises
+    ``InvalidRequest`` for an unknown ``version``.
     """
     words = _WORDINGS[require_version(version)]
     if isinstance(material, Topic):
-        told, data = [words.topic], {"topic": material.text}
+        rules, data = [words.topic], {"topic": material.text}
     else:
-        told, data = [words.source_text], {"source_text": material.text}
-    if known:
-        told.append(words.known)
-        data["known_fronts"] = "\n".join(" ".join(front.split()) for front in known[-MAX_KNOWN_SENT:])
+        rules, data = [words.source_text], {"source_text": material.text}
+    if lines := _known_lines(known, bounds.front):
+        rules.append(words.known)
+        data["known_fronts"] = "\n".join(lines)
     return Prompt(
-        system="\n".join([*told, words.answer]).format(
+        system="\n".join([*rules, words.answer]).format(
             proposals=bounds.proposals, front=bounds.front, back=bounds.back
         ),
         user=_framed(data),
@@ -106,8 +109,21 @@ def build(
     )
 
 
+def _known_lines(known: Sequence[str], longest: int) -> list[str]:
+    lines: list[str] = []
+    left = MAX_KNOWN_CHARACTERS
+    for front in reversed(known[-MAX_KNOWN_SENT:]):
+        line = " ".join(front.split())[:longest]
+        left -= len(line) + 1
+        if left < 0:
+            break
+        lines.append(line)
+    return lines[::-1]
+
+
 def _framed(data: dict[str, str]) -> str:
     """Put each text between its tags. None can close its frame or open another: look-alike tags get other brackets."""
-    tag = re.compile(rf"<(\s*/?\s*(?:{'|'.join(data)})\s*)>", re.IGNORECASE)
+    # Possessive quantifiers never go back, so that a long run of spaces after a bracket is read once.
+    tag = re.compile(rf"<(\s*+/?+\s*+(?:{'|'.join(data)})\s*+)>", re.IGNORECASE)
     safe = {name: tag.sub(r"‹\1›", text) for name, text in data.items()}
     return "\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in safe.items())

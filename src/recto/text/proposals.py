@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from json import JSONDecoder, dumps
 from unicodedata import category, normalize
 
@@ -70,7 +71,8 @@ def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS, known: Collection[str] 
     Texts are compared as ``comparable`` has them. Sides are trimmed, and ``\r\n`` becomes ``\n``; otherwise they are
     returned as written.
     """
-    entries, incomplete = _read(content)
+    longest = max(_LEAST_READ, 2 * bounds.proposals * (bounds.front + bounds.back))
+    entries, incomplete = _read(content[:longest])
     parsed = ParsedProposals([], Counter(["incomplete"] * incomplete))
     taken = set(map(comparable, known))
     fronts: set[str] = set()
@@ -108,6 +110,11 @@ def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS, known: Collection[str] 
     return parsed
 
 
+# A megabyte would take seconds: so many characters are read, or twice what the cards asked for may have, and so many
+# entries, ten times the most cards that can be asked for.
+_LEAST_READ = 200_000
+_MAX_ENTRIES = 1000
+
 _JSON = JSONDecoder(strict=False)  # lets raw line breaks stand in strings; other control characters are judged above
 _JSON_START = re.compile(r'\{\s*"|\[\s*\{')
 
@@ -116,7 +123,7 @@ def _read(content: str) -> tuple[list[object], int]:
     """The entries that should be cards, and how many cards were not whole."""
     text = latex.escape(content)
     with suppress(ValueError):
-        return list(_entries(jiter.from_json(text.encode()))), 0
+        return _entries(jiter.from_json(text.encode())), 0
     entries: list[object] = []
     position = 0
     while start := _JSON_START.search(text, position):
@@ -125,6 +132,8 @@ def _read(content: str) -> tuple[list[object], int]:
         except (ValueError, RecursionError):
             break
         entries += _entries(value)
+        if len(entries) >= _MAX_ENTRIES:
+            return entries, 0
     more, incomplete = _read_cut(text[start.start() :]) if start else _read_broken(text[position:])
     return entries + more, incomplete
 
@@ -136,7 +145,7 @@ def _read_cut(text: str) -> tuple[list[object], int]:
     except ValueError as error:
         if not str(error).startswith("EOF"):
             return _read_broken(text)
-    entries = list(_entries(jiter.from_json(text.encode(), partial_mode=True)))
+    entries = _entries(jiter.from_json(text.encode(), partial_mode=True))
     # A quote at the very end need not close the side: models forget to escape the quotes inside one.
     if entries and (None in _sides(entries[-1]) or text.rstrip(", \t\r\n").endswith('"')):
         return entries[:-1], 1
@@ -224,13 +233,17 @@ def _sides(entry: object) -> tuple[object, object]:
     return front, back
 
 
-def _entries(value: object, depth: int = 5) -> Iterator[object]:
-    """What stands where cards should stand, whatever it is wrapped in."""
+def _entries(value: object) -> list[object]:
+    """What stands where cards should stand, whatever it is wrapped in; the first of very many."""
+    return list(islice(_each_entry(value), _MAX_ENTRIES))
+
+
+def _each_entry(value: object, depth: int = 5) -> Iterator[object]:
     if isinstance(value, dict) and not any(isinstance(side, str) for side in _sides(value)):
         value = [child for child in value.values() if isinstance(child, dict | list)] or value
     if depth and isinstance(value, list):
         for child in value:
-            yield from _entries(child, depth - 1)
+            yield from _each_entry(child, depth - 1)
     else:
         yield value
 

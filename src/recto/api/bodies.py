@@ -1,0 +1,109 @@
+"""Read request bodies: within a size, a time and a number at once, so that slow ones leave room for other callers."""
+
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Lock, Timer
+from uuid import UUID
+
+from flask import Flask, Request, g
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from recto.errors import InvalidRequest, PayloadTooLarge, RateLimited, RequestTimeout, Unavailable
+from recto.times import BODY_S
+
+MAX_BODY_BYTES = 256 * 1024
+# In each process: one user's, and all users'. gunicorn holds twice as many connections (gunicorn.conf.py).
+MAX_PER_USER = 32
+MAX_AT_ONCE = 1000
+
+_lock = Lock()
+_reading: Counter[UUID] = Counter()
+
+
+def register(app: Flask) -> None:
+    """Bound the app's bodies."""
+    # Werkzeug cuts a chunked body here without an error; one byte more shows that there was more to read.
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
+
+
+def read(request: Request, *, keep: bool = False) -> bytes:
+    """Return the body of a signed-in user's request; ``keep`` it for a later call.
+
+    Raises ``InvalidRequest`` if it is malformed or breaks off, ``PayloadTooLarge``, ``RequestTimeout`` after
+    ``BODY_S`` seconds, ``RateLimited`` while the user sends ``MAX_PER_USER`` other bodies to this process, and
+    ``Unavailable`` while all users together send ``MAX_AT_ONCE``.
+    """
+    conn: socket.socket | None = request.environ.get("gunicorn.socket")
+    with _place(g.user.id, conn), _deadline(conn):
+        try:
+            body: bytes | None = request.get_data(cache=keep)
+        except RequestEntityTooLarge:
+            body = None
+        except Exception as error:  # servers have errors of their own for a body that they cannot read
+            raise InvalidRequest("The request body could not be read to its end.") from error
+    if body is None or len(body) > MAX_BODY_BYTES:
+        raise PayloadTooLarge(f"The request body must not be larger than {MAX_BODY_BYTES} bytes.")
+    return body
+
+
+def being_read() -> int:
+    """Return how many bodies this process reads."""
+    return _reading.total()
+
+
+@contextmanager
+def _place(user_id: UUID, conn: socket.socket | None) -> Iterator[None]:
+    with _lock:
+        mine, all_ = _reading[user_id] < MAX_PER_USER, _reading.total() < MAX_AT_ONCE
+        if mine and all_:
+            _reading[user_id] += 1
+    if not (mine and all_):
+        _hang_up(conn)
+        if mine:
+            raise Unavailable("Too many requests are being sent.", retry_after_s=BODY_S)
+        raise RateLimited("Too many requests are being sent at once.", retry_after_s=BODY_S)
+    try:
+        yield
+    finally:
+        with _lock:
+            _reading[user_id] -= 1
+            if not _reading[user_id]:
+                del _reading[user_id]
+
+
+@contextmanager
+def _deadline(conn: socket.socket | None) -> Iterator[None]:
+    """End the reading of a body after ``BODY_S``. Raises ``RequestTimeout``.
+
+    A timer and not the socket's own timeout, which begins again with each byte. It serves threads and greenlets alike.
+    """
+    if conn is None:
+        yield
+        return
+    late = Event()
+
+    def give_up() -> None:
+        late.set()
+        _hang_up(conn)
+
+    timer = Timer(BODY_S, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except InvalidRequest:
+        if not late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise RequestTimeout
+
+
+def _hang_up(conn: socket.socket | None) -> None:
+    """Stop reading from a caller, who can still be answered. gunicorn would wait for the rest of the body."""
+    with suppress(OSError):
+        if conn is not None:
+            conn.shutdown(socket.SHUT_RD)

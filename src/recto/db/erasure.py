@@ -1,0 +1,77 @@
+"""The one place that erases what users wrote: on their own wish, when its time is over, or with the user."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import psycopg
+
+from recto.db import idempotency, usage
+from recto.db.pool import Pool, as_service, as_worker
+from recto.errors import NotFound
+
+# A canceled job counts if the provider had it: it runs, or an earlier call of it brought cards.
+_CANCEL = """
+    update generation_jobs job set status = 'canceled', holder = null, lease_until = null, finished_at = now()
+    from (select id, status from generation_jobs where user_id = %(user_id)s and id = %(job_id)s for update) before
+    where job.id = before.id and before.status in ('pending', 'running')
+    returning job.kind, before.status = 'running' or exists (
+        select from generation_attempts attempt where attempt.job_id = job.id and outcome = 'succeeded')
+"""
+# As many as one transaction erases, so that it holds no row for long.
+_AT_ONCE = 500
+
+
+def cancel(pool: Pool, user_id: UUID, job_id: UUID) -> None:
+    """Cancel a job that has not ended, and erase the texts and suggestions of any. Raises ``NotFound``.
+
+    Once the provider was asked, a canceled job counts against the quota. What its runner still brings is not kept.
+    """
+    with as_service(pool, user_id) as conn:
+        shown = conn.execute("select from recto.jobs where user_id = %s and id = %s", (user_id, job_id)).fetchone()
+        if shown is None:
+            raise NotFound("There is no such generation.")
+        canceled = conn.execute(_CANCEL, {"user_id": user_id, "job_id": job_id}).fetchone()
+        if canceled is not None:
+            kind, asked = canceled
+            conn.execute(
+                "update generation_attempts set outcome = 'canceled' where job_id = %s and outcome is null", (job_id,)
+            )
+            if asked:
+                usage.debit(conn, user_id, job_id, kind)
+        conn.execute("select recto.erase_jobs(%s)", ([job_id],))
+
+
+def erase_old(pool: Pool, *, retry_window: timedelta, retention: timedelta) -> None:
+    """Erase the texts of jobs that can no longer be retried, and what is older than ``retention``.
+
+    Old are suggestions, events, and idempotency keys by a time of their own.
+    """
+    with as_worker(pool) as conn:
+        conn.execute(
+            "update generation_jobs set payload = recto.without_texts(payload)"
+            " where has_text and status not in ('pending', 'running') and finished_at < now() - %s",
+            (retry_window,),
+        )
+    while _erase_some(pool, retention):
+        pass
+    with as_worker(pool) as conn:
+        conn.execute("delete from generation_events where created_at < now() - %s", (retention,))
+    idempotency.purge(pool)
+
+
+def _erase_some(pool: Pool, retention: timedelta) -> bool:
+    with as_worker(pool) as conn:
+        rows = conn.execute(
+            "select id from generation_jobs where erased_at is null and finished_at < now() - %s"
+            " limit %s for update skip locked",
+            (retention, _AT_ONCE),
+        ).fetchall()
+        conn.execute("select recto.erase_jobs(%s)", ([row[0] for row in rows],))
+    return len(rows) == _AT_ONCE
+
+
+def forget(database_url: str, user_id: UUID) -> None:
+    """Delete everything that is kept of a user. What they have in flight ends without a trace."""
+    with psycopg.connect(database_url) as conn:
+        conn.execute("select set_config('role', 'recto_worker', true)")
+        conn.execute("select recto.forget_user(%s)", (user_id,))

@@ -1,0 +1,124 @@
+"""What an answer of the provider says, good or bad.
+
+A stranger wrote it: whatever it is, reading it takes time in proportion to its size, and no value is believed that the
+database, a log or the arithmetic could not hold.
+"""
+
+import re
+import zlib
+from decimal import Decimal
+from typing import Any
+
+import jiter
+import requests
+
+from recto.errors import UpstreamInvalidResponse
+
+# A completion of 15 cards has about 4 KiB. What is larger by this much is not an answer.
+MAX_RESPONSE_BYTES = 1024 * 1024
+
+# More than any call takes, and little enough for the sums over a job's calls: they are stored as int4, numeric(12, 6).
+MAX_TOKENS = 10_000_000
+MAX_COST_USD = 1_000
+
+_NAME = re.compile(r"[!-~]{1,200}")
+
+# White space, which JSON allows, and the comment lines of event streams. Possessive: it never goes back.
+_PADDING = re.compile(rb"(?:\s++|:[^\n]*+\n?+)*+")
+
+
+def read(response: requests.Response) -> bytes:
+    """Read and decode the body, which then returns its connection to the pool; refuse a larger one unread.
+
+    Raises ``UpstreamInvalidResponse``, and whatever the transport and zlib raise.
+    """
+    raw = b""
+    while len(raw) <= MAX_RESPONSE_BYTES and (more := _more(response, MAX_RESPONSE_BYTES + 1 - len(raw))):
+        raw += more
+    if response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip", "deflate"):
+        # Some gateways compress unasked. urllib3 would unpack one member after the other, and empty ones have no end.
+        raw = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(raw, MAX_RESPONSE_BYTES + 1)
+    if len(raw) > MAX_RESPONSE_BYTES:
+        response.close()
+        raise UpstreamInvalidResponse(f"the answer is larger than {MAX_RESPONSE_BYTES} bytes")
+    return raw
+
+
+def _more(response: requests.Response, size: int) -> bytes:
+    more: bytes = response.raw.read(size, decode_content=False)
+    return more
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in the body, an empty one if there is none; keep-alive padding before it is skipped."""
+    padding = _PADDING.match(raw)
+    try:
+        answer = jiter.from_json(raw[padding.end() if padding else 0 :])
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def choice_of(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the first choice of an answer in which nothing is an error."""
+    match answer:
+        case {"error": error} if error:
+            return None
+        case {"choices": [{"error": error}, *_]} if error:
+            return None
+        case {"choices": [{"finish_reason": "error"}, *_]}:
+            return None
+        case {"choices": [dict() as choice, *_]}:
+            return choice
+    return None
+
+
+def written(choice: dict[str, Any]) -> tuple[str, str | None]:
+    """Return what the model wrote and why it stopped. Raises ``UpstreamInvalidResponse`` if it wrote nothing."""
+    message = choice.get("message")
+    message = message if isinstance(message, dict) else {}
+    content = _text(message.get("content"))
+    finish_reason = name(choice.get("finish_reason"))
+    if not content.strip():
+        refused = message.get("refusal") or finish_reason == "content_filter"
+        reason = "the model refused" if refused else "the model wrote nothing"
+        raise UpstreamInvalidResponse(f"{reason} (finish_reason {finish_reason})")
+    return content, finish_reason
+
+
+def name(value: Any) -> str | None:
+    """Return a name of up to 200 visible ASCII characters; None for all else, which may be a text."""
+    return value if isinstance(value, str) and _NAME.fullmatch(value) else None
+
+
+def usage(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the provider's own count of tokens and US dollars, in the words of ``Call``; None for what is odd."""
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return {
+        "tokens_input": _count(usage.get("prompt_tokens")),
+        "tokens_output": _count(usage.get("completion_tokens")),
+        "cost_usd": _cost(usage.get("cost")),
+    }
+
+
+def _text(content: Any) -> str:
+    """Return a message's content, which is a text, a list of parts, or null."""
+    match content:
+        case str():
+            return content
+        case list():
+            return "".join(
+                part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+            )
+    return ""
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS else None
+
+
+def _cost(value: Any) -> Decimal | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_COST_USD:
+        return Decimal(str(value))
+    return None

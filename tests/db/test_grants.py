@@ -1,0 +1,231 @@
+"""Who may read and write what, down to the last grant."""
+
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from recto.db import migrations
+from recto.db.pool import as_service, as_user, as_worker, claims
+
+TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
+USERS_TABLES = {
+    "ai_suggestions",
+    "decks",
+    "generation_attempts",
+    "generation_error_logs",
+    "generation_events",
+    "generation_jobs",
+    "generations",
+    "usage_ledger",
+}
+WRITES = {
+    "recto_service": {
+        "public.ai_suggestions": {"INSERT", "UPDATE", "DELETE"},
+        "public.decks": {"INSERT"},
+        "public.generation_attempts": {"INSERT", "UPDATE"},
+        "public.generation_error_logs": {"INSERT"},
+        "public.generation_events": {"INSERT"},
+        "public.generation_jobs": {"INSERT", "UPDATE"},
+        "public.generations": {"INSERT", "UPDATE"},
+        "public.usage_ledger": {"INSERT"},
+        "recto.idempotency_keys": {"INSERT", "UPDATE", "DELETE"},
+        "recto.rate_limits": {"INSERT", "UPDATE", "DELETE"},
+    },
+    "recto_worker": {
+        "public.ai_suggestions": {"DELETE"},
+        "public.generation_attempts": {"INSERT", "UPDATE"},
+        "public.generation_error_logs": {"INSERT"},
+        "public.generation_events": {"INSERT", "DELETE"},
+        "public.generation_jobs": {"UPDATE"},
+        "recto.alerts": {"UPDATE"},
+        "recto.idempotency_keys": {"DELETE"},
+    },
+}
+READS = {
+    "authenticated": {f"public.{table}" for table in USERS_TABLES} | {"recto.jobs"},
+    "recto_service": {f"public.{table}" for table in USERS_TABLES}
+    | {"recto.idempotency_keys", "recto.jobs", "recto.migrations", "recto.rate_limits"},
+    "recto_worker": {f"public.{table}" for table in USERS_TABLES}
+    | {"recto.alerts", "recto.idempotency_keys", "recto.migrations"},
+}
+EXECUTES = {
+    "public": {"record_generation", "record_generation_error"},  # which check their caller themselves
+    "recto_service": {"acting_user", "erase_jobs", "jobs_in_flight", "renew_leases", "without_texts"},
+    "recto_worker": {"erase_jobs", "forget_user", "renew_leases", "without_texts"},
+}
+
+
+@pytest.fixture
+def supabase(empty_database):
+    """A database with Supabase's roles and default privileges, migrated."""
+    with psycopg.connect(empty_database, autocommit=True) as conn:
+        for role in ("anon", "authenticated", "service_role"):
+            conn.execute(
+                f"do $$ begin create role {role} nologin noinherit; exception when duplicate_object then null; end $$"
+            )
+        for kind in ("tables", "sequences", "functions"):
+            conn.execute(
+                f"alter default privileges in schema public grant all on {kind} to anon, authenticated, service_role"
+            )
+    migrations.migrate(empty_database)
+    return empty_database
+
+
+def grants(url):
+    query = """
+        select grantee, table_schema || '.' || table_name, array_agg(privilege_type::text)
+        from information_schema.role_table_grants
+        where table_schema in ('public', 'recto') and grantee not in ('postgres') group by 1, 2
+    """
+    with psycopg.connect(url) as conn:
+        return {(grantee, table): set(rights) for grantee, table, rights in conn.execute(query)}
+
+
+def test_on_supabase_users_may_read_and_nobody_else_anything(supabase):
+    expected = {}
+    for role, tables in READS.items():
+        for table in tables:
+            expected[role, table] = {"SELECT"} | WRITES.get(role, {}).get(table, set())
+    assert grants(supabase) == expected
+
+
+def test_on_a_plain_postgresql_it_is_the_same(database):
+    expected = {
+        (role, table): {"SELECT"} | WRITES.get(role, {}).get(table, set())
+        for role, tables in READS.items()
+        for table in tables
+    }
+    assert grants(database) == expected
+
+
+def test_each_function_may_be_run_by_those_who_need_it(database):
+    query = """
+        select proname, coalesce(rolname, 'public') from pg_proc, lateral aclexplode(proacl) right_
+        left join pg_roles on pg_roles.oid = right_.grantee
+        where pronamespace = 'recto'::regnamespace and right_.grantee <> proowner
+    """
+    with psycopg.connect(database) as conn:
+        found = {}
+        for function, role in conn.execute(query):
+            found.setdefault(role, set()).add(function)
+        unset = conn.execute(
+            "select proname from pg_proc where pronamespace = 'recto'::regnamespace and proacl is null"
+        )
+        assert unset.fetchall() == []
+    assert found == EXECUTES
+
+
+def test_every_table_of_users_has_its_policies(database):
+    with psycopg.connect(database) as conn:
+        policies = conn.execute(
+            "select tablename, policyname, roles::text[], cmd, qual, with_check from pg_policies"
+            " where schemaname = 'public'"
+        ).fetchall()
+        walled = conn.execute(
+            "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'"
+            " and relrowsecurity"
+        ).fetchall()
+    assert {name for (name,) in walled} == USERS_TABLES
+    for table in USERS_TABLES:
+        of_table = {policy: rest for name, policy, *rest in policies if name == table}
+        assert set(of_table) == {"own_rows", "service", "worker"}
+        assert of_table["own_rows"][:2] == [["authenticated"], "SELECT"]
+        assert "auth.uid()" in of_table["own_rows"][2]
+        assert of_table["service"][0] == ["recto_service"]
+        assert "acting_user" in of_table["service"][2]
+        assert of_table["service"][3] is None  # so that what is written obeys the same rule
+        assert of_table["worker"] == [["recto_worker"], "ALL", "true", None]
+
+
+@pytest.fixture
+def two(client, open_client):
+    """Two users with rows of their own in every table."""
+    other = open_client()
+    for each in (client, other):
+        each.post(json={"source_text": f"{TEXT}\n[sandbox: http-402]"})
+        each.post("/sessions/ai", json={"source_text": TEXT})
+        each.post(f"/decks/{uuid4()}/generation", json={"topic": "Rome", "count": 3})
+        each.work()
+    return client, other
+
+
+@pytest.mark.parametrize("table", sorted(USERS_TABLES))
+@pytest.mark.parametrize("acting", [as_user, as_service])
+def test_a_query_that_forgets_its_user_still_sees_own_rows_only(two, table, acting):
+    for client in two:
+        with acting(client.runtime.pool, client.user_id) as conn:
+            assert conn.execute(f"select distinct user_id from {table}").fetchall() == [(client.user_id,)]
+
+
+@pytest.mark.parametrize("table", sorted(USERS_TABLES))
+def test_the_worker_sees_everybody(two, table):
+    with as_worker(two[0].runtime.pool) as conn:
+        assert len(conn.execute(f"select distinct user_id from {table}").fetchall()) == 2
+
+
+@pytest.mark.parametrize("table", sorted(USERS_TABLES))
+def test_the_service_without_a_user_sees_nobody(two, table):
+    with two[0].runtime.pool.connection() as conn, conn.transaction():
+        conn.execute("select set_config('role', 'recto_service', true)")
+        assert conn.execute(f"select count(*) from {table}").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update generations set user_id = '{}'",
+        "update generation_jobs set user_id = '{}'",
+        "update ai_suggestions set user_id = '{}'",
+        "insert into decks (id, user_id) values (gen_random_uuid(), '{}')",
+        "insert into usage_ledger (user_id, job_id, kind) values ('{}', gen_random_uuid(), 'review')",
+        "insert into generation_events (user_id, job_id, event) values ('{}', gen_random_uuid(), 'failed')",
+    ],
+)
+def test_acting_for_one_user_the_service_writes_nothing_of_anothers(two, statement):
+    mine, theirs = two
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"),
+        as_service(mine.runtime.pool, mine.user_id) as conn,
+    ):
+        conn.execute(statement.format(theirs.user_id))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "recto.record_generation(%s, %s, gen_random_uuid(), 'm', 1, repeat('a', 64), 1000, 1, '1', 1, 1, 1, false)",
+        "recto.record_generation_error(%s, %s, gen_random_uuid(), 'm', repeat('a', 64), 999, 'c', 'm', 1, 1, 1, false)",
+    ],
+)
+def test_only_the_service_records_and_only_for_the_user_of_the_claims(client, call):
+    mine, theirs = client.user_id, uuid4()
+    denied = psycopg.errors.InsufficientPrivilege
+    with pytest.raises(denied, match="only the service"), as_user(client.runtime.pool, mine) as conn:
+        conn.execute(f"select {call}", (claims(mine), mine))
+    with pytest.raises(denied, match="row-level security"), client.runtime.pool.connection() as conn:
+        conn.execute(f"select {call}", (claims(mine), theirs))
+
+
+def test_what_a_web_process_may_do_to_all_jobs_is_renew_its_own_and_count(two):
+    """Neither tells it, nor lets it change, anything of somebody else's."""
+    client, _ = two
+    client.post("/ai/generations", json={"source_text": TEXT})
+    attempt = client.claim()
+    before = client.rows("generation_jobs")
+    with client.runtime.pool.connection() as conn, conn.transaction():
+        conn.execute("select set_config('role', 'recto_service', true)")
+        conn.execute("select recto.renew_leases(%s, %s, '1 hour')", (uuid4(), [attempt.job_id]))
+        assert conn.execute("select recto.jobs_in_flight()").fetchone()
+    assert client.rows("generation_jobs") == before
+
+
+@pytest.mark.parametrize("statement", ["update usage_ledger set amount = 5", "delete from usage_ledger"])
+@pytest.mark.parametrize("acting", ["service", "worker"])
+def test_the_ledger_is_append_only(client, statement, acting):
+    pool = client.runtime.pool
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        as_service(pool, client.user_id) if acting == "service" else as_worker(pool) as conn,
+    ):
+        conn.execute(statement)

@@ -1,0 +1,77 @@
+"""A process renews the leases of all that it runs, and of nothing else."""
+
+from threading import Event
+
+import psycopg
+import pytest
+
+from recto.db import leases
+from recto.db.leases import Leases
+
+TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
+
+
+@pytest.fixture
+def fast(client):
+    fast = Leases(client.runtime.pool, lease_s=3600, renew_every_s=0.05)
+    yield fast
+    fast.close()
+
+
+def left_s(client, job_id):
+    query = f"select extract(epoch from lease_until - now())::int as s from generation_jobs where id = '{job_id}'"
+    return client.query(query)[0]["s"]
+
+
+def claim(client, count):
+    for _ in range(count):
+        client.post("/ai/generations", json={"source_text": TEXT})
+    return [client.claim() for _ in range(count)]
+
+
+def until(condition):
+    waiting = Event()
+    while not condition():
+        waiting.wait(0.02)
+
+
+def test_what_runs_is_renewed_and_what_has_ended_is_not(client, fast):
+    one, two, ended = claim(client, 3)
+    client.query(f"update generation_jobs set holder = '{fast.holder}'")
+    with fast.renewed(one.job_id), fast.renewed(two.job_id):
+        with fast.renewed(ended.job_id):
+            pass
+        until(lambda: left_s(client, one.job_id) > 3000 and left_s(client, two.job_id) > 3000)
+    assert left_s(client, ended.job_id) < 20
+
+
+def test_a_job_that_this_process_does_not_know_of_is_not_renewed(client, fast):
+    """Its claim was committed, and the acknowledgement lost: nobody runs it."""
+    known, unknown = claim(client, 2)
+    client.query(f"update generation_jobs set holder = '{fast.holder}'")
+    with fast.renewed(known.job_id):
+        until(lambda: left_s(client, known.job_id) > 3000)
+    assert left_s(client, unknown.job_id) < 20
+
+
+@pytest.mark.parametrize("change", ["holder = gen_random_uuid()", "status = 'canceled'"])
+def test_what_somebody_else_owns_or_has_ended_is_not_renewed(client, change):
+    (job,) = claim(client, 1)
+    client.query(f"update generation_jobs set {change}")
+    leases.renew(client.runtime.pool, job.holder, [job.job_id], 3600)
+    assert left_s(client, job.job_id) < 20
+
+
+def test_a_renewal_that_fails_is_tried_again(client, fast, monkeypatch):
+    (job,) = claim(client, 1)
+    client.query(f"update generation_jobs set holder = '{fast.holder}'")
+    renew, failures = leases.renew, [psycopg.OperationalError("away"), psycopg.InterfaceError("gone")]
+
+    def failing(*arguments):
+        if failures:
+            raise failures.pop()
+        renew(*arguments)
+
+    monkeypatch.setattr(leases, "renew", failing)
+    with fast.renewed(job.job_id):
+        until(lambda: left_s(client, job.job_id) > 3000)

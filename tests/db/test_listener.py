@@ -1,0 +1,77 @@
+"""Waiting requests hear of changes over one connection, whatever else is sent on it."""
+
+from threading import Event
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from recto.db.listener import JOB_CHANGES, JobChanges, Listener
+
+
+@pytest.fixture
+def changes(database):
+    changes = JobChanges(database)
+    yield changes
+    changes.close()
+
+
+def notify(database, payload):
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("select pg_notify(%s, %s)", (JOB_CHANGES, payload))
+
+
+def test_who_waits_hears_of_their_job_alone(database, changes):
+    mine, other, user = uuid4(), uuid4(), uuid4()
+    with changes.of(mine, user) as changed, changes.of(other, user) as unchanged:
+        assert changed.wait(20)  # the connection: what came before it was not heard
+        changed.clear()
+        unchanged.clear()
+        notify(database, str(mine))
+        assert changed.wait(20)
+        assert not unchanged.is_set()
+
+
+def test_a_malformed_notification_ends_nothing(database, changes):
+    job_id = uuid4()
+    with changes.of(job_id, uuid4()) as changed:
+        assert changed.wait(20)
+        for payload in ("", "no-uuid", "0" * 7000):
+            notify(database, payload)
+        changed.clear()
+        notify(database, str(job_id))
+        assert changed.wait(20)
+
+
+def test_a_broken_connection_is_made_again_and_wakes_who_waits(database, changes):
+    with changes.of(uuid4(), uuid4()) as changed:
+        assert changed.wait(20)
+        changed.clear()
+        with psycopg.connect(database, autocommit=True) as conn:
+            conn.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where query = 'listen {JOB_CHANGES}'")
+        assert changed.wait(20)
+
+
+def test_a_user_has_a_bounded_number_of_waits(changes):
+    user, held = uuid4(), []
+    for _ in range(changes.MOST_WAITS_A_USER):
+        held.append(changes.of(uuid4(), user))
+        assert held[-1].__enter__()
+    with changes.of(uuid4(), user) as refused, changes.of(uuid4(), uuid4()) as others:
+        assert refused is None
+        assert others
+    held.pop().__exit__(None, None, None)
+    with changes.of(uuid4(), user) as allowed:
+        assert allowed
+    for each in held:
+        each.__exit__(None, None, None)
+    assert not changes._waits
+    assert not changes._waiting
+
+
+def test_behind_a_transaction_pooler_nobody_listens():
+    heard = Event()
+    listener = Listener("postgresql://localhost:6543/recto", "channel", lambda _: heard.set(), heard.set)
+    listener.start()
+    assert not listener._thread.is_alive()
+    listener.close()
