@@ -41,7 +41,7 @@ REQUESTS = 1000
 
 STAGES = {
     "auth": [(TokenVerifier, "verify")],
-    "limits": [(recto.api.limits, "_check")],
+    "limits": [(recto.api.limits, "_count")],
     "parse and validate": [(CreateGeneration, "parse"), (SourceText, "__post_init__")],
     "prompt": [(recto.text.prompt, "build")],
     "provider client": [(OpenRouter, "complete")],

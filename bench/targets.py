@@ -112,7 +112,7 @@ def service_environment(database_url: str, provider_port: int) -> dict[str, str]
 
 @contextmanager
 def worker(environment: dict[str, str], folder: Path, number: int, concurrency: int) -> Iterator[Target]:
-    """A worker that takes jobs from the queue."""
+    """A worker that runs pending jobs."""
     log = folder / f"worker-{number}.log"
     with _running([_bin("recto"), "worker", "--concurrency", str(concurrency)], environment, log) as pid:
         yield Target(f"worker {number}", 0, pid)
