@@ -65,9 +65,23 @@ util.write_error = _write_error
 accesslog = None
 loglevel = "warning"
 
-# prometheus_client sums over processes through files in this folder; it reads the variable when it is imported.
-_metrics_folder = mkdtemp(prefix="recto-metrics-")
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_folder
+
+def when_ready(server):
+    """Name the folder through whose files prometheus_client sums over the processes that are started from now on.
+
+    After a HUP counting begins at zero, as after a restart.
+    """
+    server.metrics_folder = mkdtemp(prefix="recto-metrics-")
+    # prometheus_client reads the variable when it is imported.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.metrics_folder
+
+
+on_reload = when_ready
+
+
+def pre_fork(server, worker):
+    """Remember where the process counts."""
+    worker.metrics_folder = server.metrics_folder
 
 
 def post_worker_init(worker):
@@ -78,10 +92,13 @@ def post_worker_init(worker):
 
 
 def child_exit(server, worker):
-    """Drop the gauges of a process that is gone."""
+    """Drop the gauges of a process that is gone, and the folder once nobody counts there."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    mark_process_dead(worker.pid)
+    folder = worker.metrics_folder
+    mark_process_dead(worker.pid, folder)
+    if folder not in {server.metrics_folder, *(other.metrics_folder for other in server.WORKERS.values())}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def worker_exit(server, worker):
@@ -92,4 +109,5 @@ def worker_exit(server, worker):
 
 def on_exit(server):
     """Leave nothing behind."""
-    shutil.rmtree(_metrics_folder, ignore_errors=True)
+    for folder in {server.metrics_folder, *(worker.metrics_folder for worker in server.WORKERS.values())}:
+        shutil.rmtree(folder, ignore_errors=True)

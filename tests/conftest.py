@@ -88,6 +88,7 @@ def short_folder() -> Iterator[Path]:
     usable = memory.is_dir() and os.access(memory, os.W_OK) and not os.statvfs(memory).f_flag & os.ST_NOEXEC
     folder = Path(tempfile.mkdtemp(prefix="recto-", dir=memory if usable else None))
     folder.chmod(0o755)
+    os.environ["TMPDIR"] = str(folder)  # so that what a killed gunicorn left there goes with it
     with subprocess.Popen([sys.executable, ROOT / "tests/cleanup.py", folder], stdin=subprocess.PIPE):
         yield folder
 
@@ -275,7 +276,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         for name, value in settings.model_dump().items()
         if value is not None and not isinstance(value, tuple)
     }
-    return {"PATH": os.environ["PATH"]} | values
+    return {name: os.environ[name] for name in ("PATH", "TMPDIR")} | values
 
 
 @dataclass(frozen=True)

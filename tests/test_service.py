@@ -154,6 +154,29 @@ def test_a_worker_that_dies_is_replaced_and_its_gauges_go_with_it(start_service)
         until(replaced)
 
 
+def test_a_reload_loses_no_request_and_leaves_one_metrics_folder(start_service, tmp_path):
+    def metrics():
+        return requests.get(f"{service.url}/metrics", headers={"Connection": "close"}, timeout=20).text
+
+    def folders():
+        return list(tmp_path.glob("recto-metrics-*"))
+
+    with start_service(WEB_CONCURRENCY="1", TMPDIR=str(tmp_path)) as service, ThreadPoolExecutor(1) as threads:
+        (old,) = _children(service.process.pid)
+        accepted = threads.submit(service.post, fault("slow"))
+        until(lambda: "in_flight 2.0" in metrics())
+        service.process.send_signal(signal.SIGHUP)
+        assert accepted.result().status_code == 200
+        until(lambda: old not in (children := _children(service.process.pid)) and len(children) == 1)
+        until(lambda: len(folders()) == 1)
+        assert 'route="/generations"' not in metrics()  # counted from zero
+        service.post(TEXT)
+        assert 'recto_http_requests_total{method="POST",route="/generations",status="200"} 1.0' in metrics()
+        service.process.send_signal(signal.SIGHUP)
+    assert service.process.returncode == 0
+    assert folders() == []
+
+
 def _children(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(child) for child in file.read().split()]
