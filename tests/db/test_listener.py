@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from tests.conftest import until
 
 from recto.db.listener import JOB_CHANGES, JobChanges, Listener
 
@@ -32,15 +33,15 @@ def test_who_waits_hears_of_their_job_alone(database, changes):
         assert not unchanged.is_set()
 
 
-def test_a_malformed_notification_ends_nothing(database, changes):
-    job_id = uuid4()
+@pytest.mark.parametrize("encoding", ["utf8", "sql_ascii"])  # the latter: bytes that are no text
+def test_a_malformed_notification_ends_nothing(database, encoding):
+    changes, job_id = JobChanges(f"{database}&client_encoding={encoding}"), uuid4()
     with changes.of(job_id, uuid4()) as changed:
         assert changed.wait(20)
-        for payload in ("", "no-uuid", "0" * 7000):
+        for payload in ("", "no-uuid", "0" * 7000, "é"):
             notify(database, payload)
-        changed.clear()
-        notify(database, str(job_id))
-        assert changed.wait(20)
+        until(lambda: changed.clear() or notify(database, str(job_id)) or changed.wait(0.2))
+    changes.close()
 
 
 def test_a_broken_connection_is_made_again_and_wakes_who_waits(database, changes):

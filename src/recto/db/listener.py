@@ -58,7 +58,7 @@ class Listener:
                     while not self._closed.is_set():
                         for notification in conn.notifies(timeout=1.0):
                             self._on_notification(notification.payload)
-            except psycopg.Error as error:
+            except (psycopg.Error, UnicodeError) as error:  # in a SQL_ASCII database anybody may send any bytes
                 log.warning("listener_reconnects", channel=self._channel, reason=type(error).__name__)
                 self._closed.wait(_RECONNECT_AFTER_S)
 
