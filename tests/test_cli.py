@@ -8,12 +8,18 @@ import signal
 import subprocess
 import sys
 import zipfile
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import jwt
 import psutil
 import pytest
 import requests
+
+from recto import dev
+from recto.settings import DevelopmentSettings
+from recto.times import Times
 
 from .conftest import until
 
@@ -82,6 +88,37 @@ def test_the_development_secret_is_made_at_random_and_kept_private(tmp_path):
     assert (tmp_path / "a" / "development-secret").stat().st_mode & 0o777 == 0o600
     for token, secret in zip(tokens, (secrets[0], secrets[0], secrets[1]), strict=True):
         assert jwt.decode(token.decode().strip(), secret, algorithms=["HS256"], audience="authenticated")
+
+
+def test_two_first_starts_at_once_have_the_same_secret(tmp_path, monkeypatch):
+    settings, others = DevelopmentSettings(recto_data_dir=tmp_path), []
+
+    def in_the_middle_of_another(_length):
+        monkeypatch.undo()
+        others.append(dev.secret(settings))
+        return "of the slower one"
+
+    monkeypatch.setattr(dev.secrets, "token_urlsafe", in_the_middle_of_another)
+    assert others == [dev.secret(settings)]
+    assert len(others[0]) >= 43
+    assert [path.name for path in tmp_path.iterdir()] == ["development-secret"]
+
+
+def test_dev_waits_for_as_long_as_its_parts_may_take_to_stop(monkeypatch, tmp_path, free_port):
+    waits = {}
+
+    @contextmanager
+    def stopped_at_once(module, _environment, stop_s):
+        waits[module[0]] = stop_s
+        yield SimpleNamespace(poll=lambda: 0)
+
+    monkeypatch.setattr(dev, "_running", stopped_at_once)
+    monkeypatch.setattr(dev.embedded, "running", lambda _folder: nullcontext("postgresql://none"))
+    monkeypatch.setattr(dev.migrations, "migrate", lambda _url: None)
+    with pytest.raises(dev.DevelopmentError, match="did not start"):
+        dev.run(DevelopmentSettings(recto_data_dir=tmp_path, openrouter_timeout_ms=90_000), port=free_port)
+    times = Times(deadline_s=90)
+    assert waits == {"gunicorn": times.web_stop_s, "recto.cli": times.worker_stop_s}
 
 
 def test_cards_are_written_as_json():
@@ -244,7 +281,7 @@ def test_gunicorn_says_what_is_missing_in_a_line_each():
 
 def test_psycopg_is_not_needed_to_read_the_settings():
     """gunicorn.conf.py reads them before gevent patches the standard library, and must not import psycopg first."""
-    code = "import recto.settings, sys; sys.exit(bool({'psycopg', 'requests', 'urllib3'} & set(sys.modules)))"
+    code = "import recto.times, sys; sys.exit(bool({'psycopg', 'requests', 'urllib3'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

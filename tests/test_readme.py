@@ -1,6 +1,10 @@
 """What the README tells an operator to type."""
 
+import re
 from uuid import uuid4
+
+from recto.settings import ProviderSettings
+from recto.times import Times
 
 from .conftest import ROOT, SOURCE_TEXT
 
@@ -24,3 +28,10 @@ def test_costs_can_be_read(client):
     assert (costs["user_id"], costs["count"], costs["usd"]) == (client.user_id, 4, 0)
     assert costs["tokens"] > 1000
     assert client.query(statements("why generations failed", "--"))[0]["error_code"] == "upstream_invalid_response"
+
+
+def test_systemd_waits_for_as_long_as_the_service_may_take_to_stop():
+    times = Times.of(ProviderSettings(openrouter_api_key="key"))
+    assert re.findall(r"^# .*OPENROUTER_TIMEOUT_MS and (\d+) s\.\nTimeoutStopSec=(\d+)$", README, re.MULTILINE) == [
+        (str(stop_s - 30), str(stop_s)) for stop_s in (times.web_stop_s, times.worker_stop_s)
+    ]

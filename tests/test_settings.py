@@ -1,6 +1,11 @@
+import runpy
+
 import pytest
 
 from recto.settings import DevelopmentSettings, Settings, SettingsError
+from recto.times import BODY_S, LONGEST_WAIT_S, SLACK_S, Times
+
+from .conftest import ROOT
 
 GOOD = {"DATABASE_URL": "postgresql://x", "OPENROUTER_API_KEY": "key", "SUPABASE_JWT_SECRET": "secret"}
 
@@ -73,3 +78,30 @@ def test_root_keeps_its_database_out_of_its_home(monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", "/home/somebody")
     assert str(DevelopmentSettings.load().recto_data_dir) == "/home/somebody/.local/share/recto"
+
+
+@pytest.mark.parametrize("deadline_s", [0.001, 30, 600])
+def test_times_nest(deadline_s):
+    times = Times(deadline_s=deadline_s)
+    # A renewal may fail and the next one still be in time.
+    assert 2 * times.renew_every_s < times.lease_s
+    assert times.request_s >= BODY_S + deadline_s + SLACK_S + times.patience_s
+    assert times.graceful_stop_s >= max(times.request_s, LONGEST_WAIT_S) + 5
+    assert times.web_stop_s >= times.graceful_stop_s + 5
+    assert times.worker_stop_s >= deadline_s + SLACK_S + times.worker_patience_s + 5
+
+
+def test_the_defaults_are_what_the_readme_promises():
+    """A job that a killed worker left is pending again within half a minute; a result waits 10 s for its database."""
+    times = Times.of(Settings(**{name.lower(): value for name, value in GOOD.items()}))
+    assert (times.deadline_s, times.patience_s, times.worker_patience_s) == (30, 10, 30)
+    assert times.lease_s + times.sweep_every_s <= 30
+
+
+@pytest.mark.parametrize("deadline_ms", [1, 30_000])
+def test_gunicorn_lets_the_longest_request_end(environment, monkeypatch, deadline_ms):
+    monkeypatch.setattr("gunicorn.util.write_error", None)  # the file sets it
+    environment(OPENROUTER_TIMEOUT_MS=str(deadline_ms), WEB_CONCURRENCY="3")
+    configured = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    assert configured["graceful_timeout"] == Times(deadline_s=deadline_ms / 1000).graceful_stop_s
+    assert configured["workers"] == 3

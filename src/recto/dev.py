@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from time import monotonic, sleep
 from types import FrameType
 from urllib.error import URLError
@@ -20,6 +21,7 @@ from recto import tokens
 from recto.db import embedded, migrations
 from recto.sandbox.server import start as start_sandbox
 from recto.settings import DevelopmentSettings
+from recto.times import Times
 
 USER_ID = UUID("00000000-0000-4000-8000-000000000001")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -56,11 +58,11 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
                 provider = started.enter_context(start_sandbox())
                 environment |= {"OPENROUTER_API_KEY": "sandbox", "OPENROUTER_BASE_URL": provider.base_url}
                 environment.setdefault("OPENROUTER_MODEL", "sandbox/extractive")
-            drain_s = settings.openrouter_timeout_ms / 1000 + 15
+            times = Times(deadline_s=settings.openrouter_timeout_ms / 1000)
             # A browser's idle connections hold up Ctrl-C for as long as they may stay idle.
             gunicorn = ["gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"]
-            server = started.enter_context(_running(gunicorn, environment, drain_s))
-            worker = started.enter_context(_running(["recto.cli", "worker"], environment, drain_s))
+            server = started.enter_context(_running(gunicorn, environment, times.web_stop_s))
+            worker = started.enter_context(_running(["recto.cli", "worker"], environment, times.worker_stop_s))
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(server, url)
             _greet(url, settings)
@@ -78,12 +80,14 @@ def secret(settings: DevelopmentSettings) -> str:
     if settings.supabase_jwt_secret is not None:
         return settings.supabase_jwt_secret.get_secret_value()
     path = settings.recto_data_dir / "development-secret"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # It gets its name when it is complete: another first start may read it at any time.
+        with NamedTemporaryFile("w", dir=path.parent) as file:  # which only its owner may read
             file.write(secrets.token_urlsafe(48))
-    except FileExistsError:
-        pass
+            file.flush()
+            with suppress(FileExistsError):
+                os.link(file.name, path)
     return path.read_text()
 
 
@@ -122,7 +126,7 @@ def until_stopped() -> Iterator[None]:
 
 
 @contextmanager
-def _running(module: list[str], environment: dict[str, str], drain_s: float) -> Iterator[subprocess.Popen[bytes]]:
+def _running(module: list[str], environment: dict[str, str], stop_s: float) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(  # noqa: S603  our own interpreter
         [sys.executable, "-m", *module],
         cwd=_ROOT,
@@ -135,7 +139,7 @@ def _running(module: list[str], environment: dict[str, str], drain_s: float) -> 
     finally:
         process.terminate()
         try:
-            process.wait(drain_s)
+            process.wait(stop_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
