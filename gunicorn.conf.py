@@ -66,22 +66,12 @@ accesslog = None
 loglevel = "warning"
 
 
-def when_ready(server):
-    """Name the folder through whose files prometheus_client sums over the processes that are started from now on.
+def on_starting(server):
+    """Name the folder through whose files prometheus_client sums over processes: once, as a HUP reads this file again.
 
-    After a HUP counting begins at zero, as after a restart.
+    The library reads the variable when it is imported, which workers do.
     """
-    server.metrics_folder = mkdtemp(prefix="recto-metrics-")
-    # prometheus_client reads the variable when it is imported.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.metrics_folder
-
-
-on_reload = when_ready
-
-
-def pre_fork(server, worker):
-    """Remember where the process counts."""
-    worker.metrics_folder = server.metrics_folder
+    server.metrics_folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = mkdtemp(prefix="recto-metrics-")
 
 
 def post_worker_init(worker):
@@ -92,13 +82,10 @@ def post_worker_init(worker):
 
 
 def child_exit(server, worker):
-    """Drop the gauges of a process that is gone, and the folder once nobody counts there."""
+    """Drop the gauges of a process that is gone."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    folder = worker.metrics_folder
-    mark_process_dead(worker.pid, folder)
-    if folder not in {server.metrics_folder, *(other.metrics_folder for other in server.WORKERS.values())}:
-        shutil.rmtree(folder, ignore_errors=True)
+    mark_process_dead(worker.pid)
 
 
 def worker_exit(server, worker):
@@ -109,5 +96,4 @@ def worker_exit(server, worker):
 
 def on_exit(server):
     """Leave nothing behind."""
-    for folder in {server.metrics_folder, *(worker.metrics_folder for worker in server.WORKERS.values())}:
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(server.metrics_folder, ignore_errors=True)
