@@ -367,6 +367,20 @@ def test_a_bad_decision_is_refused(client, decision):
     assert client.patch(f"/ai/suggestions/{card['id']}", json=decision).status_code == 400
 
 
+def test_an_edited_side_has_the_bounds_of_a_side(open_client):
+    client = open_client(max_front_characters=30, max_back_characters=40)
+    location = done(client)
+    (card, *_) = suggestions(client, location)
+    for side, longest in (("front", 30), ("back", 40)):
+        for length, status in ((longest, 200), (longest + 1, 400)):
+            decision = {"status": "accepted", side: "é" * length}
+            assert client.patch(f"/ai/suggestions/{card['id']}", json=decision).status_code == status
+            together = {"reviews": [{"id": card["id"]} | decision]}
+            assert client.post(f"{location}/suggestions/review", json=together).status_code == status
+    schema = client.get("/openapi.json").json["components"]["schemas"]["SuggestionReview"]["properties"]
+    assert [schema[side]["anyOf"][0]["maxLength"] for side in ("front", "back")] == [30, 40]
+
+
 def test_the_whole_way_through_the_running_service(service):
     headers = {"Authorization": f"Bearer {service.token()}", "Connection": "close"}
     accepted = requests.post(f"{service.url}/ai/generations", json=BODY, headers=headers, timeout=10)

@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
 
 from recto.api import openapi, register_routes
 from recto.api.operation import Operation
+from recto.text.proposals import Bounds
 
 CHECKS = [
     not_a_server_error,
@@ -35,7 +36,7 @@ BEYOND_A_SCHEMA = ["must not add up to more", "reviewed twice"]
 
 APP = Flask("recto.api", static_folder=None)
 register_routes(APP)
-DOCUMENT = openapi.document(APP, ("a/model",))
+DOCUMENT = openapi.document(APP, ("a/model",), Bounds())
 PAGES = {"/", "/docs", "/openapi.json", "/playground/<path:filename>"}
 
 

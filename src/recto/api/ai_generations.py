@@ -127,7 +127,10 @@ def review_suggestions(generation_id: str) -> Response:
     The answer is what the app shall save.
     """
     job_id = parse_uuid(generation_id)
-    reviews = [Review(**review.model_dump()) for review in ReviewSuggestions.parse(request).reviews]
+    decisions = ReviewSuggestions.parse(request).reviews
+    for decision in decisions:
+        decision.require_bounds(runtime().bounds)
+    reviews = [Review(**decision.model_dump()) for decision in decisions]
     rows = suggestions.review(runtime().pool, g.user.id, reviews, job_id=job_id)
     return respond(SuggestionList(suggestions=[Suggestion.of(row) for row in rows]))
 
@@ -139,6 +142,8 @@ def review_suggestion(suggestion_id: str) -> Response:
 
     The answer is what the app shall save.
     """
-    review = Review(id=parse_uuid(suggestion_id), **ReviewSuggestion.parse(request).model_dump())
+    decision = ReviewSuggestion.parse(request)
+    decision.require_bounds(runtime().bounds)
+    review = Review(id=parse_uuid(suggestion_id), **decision.model_dump())
     (row,) = suggestions.review(runtime().pool, g.user.id, [review])
     return respond(Suggestion.of(row))

@@ -19,7 +19,9 @@ from recto.api.contract import (
 )
 from recto.db.jobs import JobRow
 from recto.db.suggestions import SuggestionRow
+from recto.errors import InvalidRequest
 from recto.text.prompt import PROMPT_VERSIONS
+from recto.text.proposals import Bounds
 from recto.text.source import MAX_TOPIC_CHARACTERS, MIN_TOPIC_CHARACTERS
 from recto.times import LONGEST_WAIT_S
 
@@ -28,6 +30,7 @@ SuggestionStatus = Literal["proposed", "accepted", "accepted_edited", "rejected"
 
 MAX_COUNT = 50
 MAX_BANLIST = 500
+MAX_BANNED_CHARACTERS = 10_000
 MAX_REVIEWS = 500
 
 _Model = Annotated[
@@ -52,7 +55,6 @@ _Side = Annotated[
     StrictStr,
     Field(
         min_length=1,
-        max_length=10_000,
         pattern=rf"^[^\x00]*[^{WHITE}\x00][^\x00]*$",
         description="Not blank; no NUL characters.",
     ),
@@ -92,7 +94,8 @@ class StartDeckGeneration(Body):
         INTEGRAL,
     ]
     banlist: Annotated[
-        list[_Side], Field(max_length=MAX_BANLIST, description="Fronts that must not come; those of the deck never do.")
+        list[Annotated[_Side, Field(max_length=MAX_BANNED_CHARACTERS)]],
+        Field(max_length=MAX_BANLIST, description="Fronts that must not come; those of the deck never do."),
     ] = []
     model: _Model = None
     prompt_version: _PromptVersion = None
@@ -225,6 +228,12 @@ class ReviewSuggestion(Body):
     status: Literal["accepted", "rejected"]
     front: _Side | None = None
     back: _Side | None = None
+
+    def require_bounds(self, bounds: Bounds) -> None:
+        """Raise ``InvalidRequest`` if a side is longer than a model's may be: it goes into later prompts as well."""
+        for name, longest in (("front", bounds.front), ("back", bounds.back)):
+            if len(getattr(self, name) or "") > longest:
+                raise InvalidRequest(f"{name}: String should have at most {longest} characters.")
 
 
 class SuggestionReview(ReviewSuggestion):

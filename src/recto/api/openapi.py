@@ -13,7 +13,9 @@ from werkzeug.routing import IntegerConverter, Rule
 
 from recto.api.auth import require_user
 from recto.api.contract import Body, Error, Query
+from recto.api.job_contract import ReviewSuggestion, SuggestionReview
 from recto.api.operation import Operation
+from recto.text.proposals import Bounds
 
 _REF = "#/components/schemas/{model}"
 
@@ -72,8 +74,8 @@ _IDEMPOTENCY_KEY = {
 
 
 @lru_cache(maxsize=1)
-def document(app: Flask, models: tuple[str, ...]) -> dict[str, Any]:
-    """Return the OpenAPI document of the app's routes, for a service that allows these ``models``."""
+def document(app: Flask, models: tuple[str, ...], bounds: Bounds) -> dict[str, Any]:
+    """Return the OpenAPI document of the app's routes, for a service that allows these ``models`` and ``bounds``."""
     operations = list(_operations(app))
     paths: dict[str, dict[str, Any]] = {}
     for rule, method, operation, public in operations:
@@ -90,7 +92,7 @@ def document(app: Flask, models: tuple[str, ...]) -> dict[str, Any]:
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
-            "schemas": _schemas([operation for _, _, operation, _ in operations], models),
+            "schemas": _schemas([operation for _, _, operation, _ in operations], models, bounds),
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -213,7 +215,7 @@ class _Schema(GenerateJsonSchema):
         return described
 
 
-def _schemas(operations: list[Operation], models: tuple[str, ...]) -> dict[str, Any]:
+def _schemas(operations: list[Operation], models: tuple[str, ...], bounds: Bounds) -> dict[str, Any]:
     """Return the schemas of all bodies and answers that the operations name, and of what is in them."""
     named: dict[type[BaseModel], None] = {Error: None}
     for operation in operations:
@@ -228,4 +230,7 @@ def _schemas(operations: list[Operation], models: tuple[str, ...]) -> dict[str, 
     for body in named:
         if issubclass(body, Body) and "model" in body.model_fields:
             described[body.__name__]["properties"]["model"]["anyOf"][0]["enum"] = list(models)
+    for name in (ReviewSuggestion.__name__, SuggestionReview.__name__):
+        for side in ("front", "back"):
+            described[name]["properties"][side]["anyOf"][0]["maxLength"] = getattr(bounds, side)
     return described

@@ -94,7 +94,7 @@ def page() -> Response:
 
 def _document() -> dict[str, Any]:
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Flask's documented way to the app itself
-    return openapi.document(app, runtime().settings.models)
+    return openapi.document(app, runtime().settings.models, runtime().bounds)
 
 
 @blueprint.after_request
