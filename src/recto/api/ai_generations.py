@@ -14,18 +14,14 @@ from recto.api.job_contract import (
     AiGeneration,
     AiGenerationPage,
     AiGenerationQuery,
-    ReviewSuggestion,
-    ReviewSuggestions,
     StartedGeneration,
     StartGeneration,
-    Suggestion,
-    SuggestionList,
-    SuggestionQuery,
     WaitQuery,
 )
 from recto.api.limits import limited
 from recto.api.new_job import new_job
 from recto.api.operation import operation
+from recto.api.review_contract import ReviewSuggestion, ReviewSuggestions, Suggestion, SuggestionList, SuggestionQuery
 from recto.db import erasure, jobs, starts, suggestions
 from recto.db.suggestions import Review
 

@@ -6,17 +6,11 @@ from recto.api import cursors
 from recto.api.auth import require_user
 from recto.api.context import parse_uuid, respond, runtime
 from recto.api.idempotency import idempotent
-from recto.api.job_contract import (
-    DeckGeneration,
-    PairPage,
-    PairQuery,
-    StartDeckGeneration,
-    StartedGeneration,
-    Suggestion,
-)
+from recto.api.job_contract import DeckGeneration, StartDeckGeneration, StartedGeneration
 from recto.api.limits import limited
 from recto.api.new_job import new_job
 from recto.api.operation import operation
+from recto.api.review_contract import PairPage, PairQuery, Suggestion
 from recto.db import jobs, starts, suggestions
 from recto.db.suggestions import FIRST, Place
 

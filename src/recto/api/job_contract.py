@@ -6,7 +6,6 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
 
-from recto.api import cursors
 from recto.api.contract import (
     DEFAULT_PAGE_SIZE,
     INTEGRAL,
@@ -17,21 +16,17 @@ from recto.api.contract import (
     Query,
     SourceText,
 )
+from recto.api.review_contract import Cursor, Side, Suggestion
 from recto.db.jobs import JobRow
-from recto.db.suggestions import SuggestionRow
-from recto.errors import InvalidRequest
 from recto.text.prompt import PROMPT_VERSIONS
-from recto.text.proposals import Bounds
 from recto.text.source import MAX_TOPIC_CHARACTERS, MIN_TOPIC_CHARACTERS
 from recto.times import LONGEST_WAIT_S
 
 Status = Literal["pending", "running", "succeeded", "failed", "canceled"]
-SuggestionStatus = Literal["proposed", "accepted", "accepted_edited", "rejected"]
 
 MAX_COUNT = 50
 MAX_BANLIST = 500
 MAX_BANNED_CHARACTERS = 10_000
-MAX_REVIEWS = 500
 
 _Model = Annotated[
     StrictStr | None, Field(description="One of the models that the service allows; the service's default if left out.")
@@ -48,15 +43,6 @@ _Topic = Annotated[
             "pattern": rf"^[{WHITE}]*[^{WHITE}{_CONTROL}]"
             rf"[^{_CONTROL}]{{{MIN_TOPIC_CHARACTERS - 2},{MAX_TOPIC_CHARACTERS - 2}}}[^{WHITE}{_CONTROL}][{WHITE}]*$",
         },
-    ),
-]
-
-_Side = Annotated[
-    StrictStr,
-    Field(
-        min_length=1,
-        pattern=rf"^[^\x00]*[^{WHITE}\x00][^\x00]*$",
-        description="Not blank; no NUL characters.",
     ),
 ]
 
@@ -94,7 +80,7 @@ class StartDeckGeneration(Body):
         INTEGRAL,
     ]
     banlist: Annotated[
-        list[Annotated[_Side, Field(max_length=MAX_BANNED_CHARACTERS)]],
+        list[Annotated[Side, Field(max_length=MAX_BANNED_CHARACTERS)]],
         Field(max_length=MAX_BANLIST, description="Fronts that must not come; those of the deck never do."),
     ] = []
     model: _Model = None
@@ -186,82 +172,6 @@ class DeckGeneration(AiGeneration):
     pairs_generated: int
 
 
-class Suggestion(BaseModel):
-    """A proposal under review. Plain text: never interpret it as HTML."""
-
-    id: UUID
-    generation_id: UUID
-    position: Annotated[int, Field(ge=1)]
-    front: str
-    back: str
-    status: SuggestionStatus
-
-    @classmethod
-    def of(cls, row: SuggestionRow) -> Self:
-        """Describe a suggestion."""
-        return cls(
-            id=row.id,
-            generation_id=row.job_id,
-            position=row.position,
-            front=row.front,
-            back=row.back,
-            status=row.status,
-        )
-
-
-class SuggestionList(BaseModel):
-    """Suggestions in the order of their generation."""
-
-    suggestions: list[Suggestion]
-
-
-class PairPage(BaseModel):
-    """A deck's pairs, oldest first."""
-
-    pairs: list[Suggestion]
-    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
-
-
-class ReviewSuggestion(Body):
-    """A decision, which may be changed later. A front or a back that differs makes it an edited card."""
-
-    status: Literal["accepted", "rejected"]
-    front: _Side | None = None
-    back: _Side | None = None
-
-    def require_bounds(self, bounds: Bounds) -> None:
-        """Raise ``InvalidRequest`` if a side is longer than a model's may be: it goes into later prompts as well."""
-        for name, longest in (("front", bounds.front), ("back", bounds.back)):
-            if len(getattr(self, name) or "") > longest:
-                raise InvalidRequest(f"{name}: String should have at most {longest} characters.")
-
-
-class SuggestionReview(ReviewSuggestion):
-    """A decision on one of several."""
-
-    id: UUID
-
-
-class ReviewSuggestions(Body):
-    """Decisions on several suggestions of one generation: all are noted, or none."""
-
-    reviews: Annotated[
-        list[SuggestionReview],
-        Field(
-            min_length=1,
-            max_length=MAX_REVIEWS,
-            description="No suggestion may be in it twice.",
-            json_schema_extra={"uniqueItems": True},
-        ),
-    ]
-
-    @model_validator(mode="after")
-    def _one_each(self) -> Self:
-        if len({review.id for review in self.reviews}) < len(self.reviews):
-            raise ValueError("reviews: a suggestion is reviewed twice")
-        return self
-
-
 class Usage(BaseModel):
     """What the caller's generations count against the quota of this calendar month (UTC)."""
 
@@ -322,25 +232,9 @@ class WaitQuery(Query):
     ] = 0
 
 
-class SuggestionQuery(Query):
-    """Which suggestions to return."""
-
-    status: SuggestionStatus | None = None
-
-
-_Cursor = Annotated[str | None, Field(pattern=cursors.PATTERN, description="The `next_cursor` of the page before.")]
-
-
 class AiGenerationQuery(Query):
     """Which part of the list to return."""
 
     status: Status | None = None
-    cursor: _Cursor = None
-    limit: PageSize = DEFAULT_PAGE_SIZE
-
-
-class PairQuery(Query):
-    """Which part of the list to return."""
-
-    cursor: _Cursor = None
+    cursor: Cursor = None
     limit: PageSize = DEFAULT_PAGE_SIZE

@@ -13,8 +13,8 @@ from werkzeug.routing import IntegerConverter, Rule
 
 from recto.api.auth import require_user
 from recto.api.contract import Body, Error, Query
-from recto.api.job_contract import ReviewSuggestion, SuggestionReview
 from recto.api.operation import Operation
+from recto.api.review_contract import ReviewSuggestion, SuggestionReview
 from recto.text.proposals import Bounds
 
 _REF = "#/components/schemas/{model}"
