@@ -57,6 +57,10 @@ update public.generation_jobs set in_background = queue_job_id is not null;
 update public.generation_jobs set holder = gen_random_uuid(), lease_until = coalesce(lease_until, now())
     where status = 'running';
 update public.generation_jobs set alerted_at = finished_at where status = 'failed';
+-- A DELETE erased them, or their time was over.
+update public.generation_jobs job set erased_at = finished_at, idempotency_key = null
+    where kind <> 'synchronous' and status in ('succeeded', 'canceled')
+        and not exists (select from public.ai_suggestions suggestion where suggestion.generation_id = job.id);
 
 -- Attempts --------------------------------------------------------------------------------------------------------------
 create table public.generation_attempts (
@@ -83,6 +87,7 @@ comment on column public.generation_attempts.outcome is
 comment on column public.generation_attempts.request_id is 'the provider''s name for the call';
 create index generation_attempts_user_id on public.generation_attempts (user_id, started_at);
 
+-- What all calls of a job took stood in its row; what runs has not told yet what it takes.
 insert into public.generation_attempts (
     job_id, number, call, user_id, model, started_at, duration_ms, outcome, upstream_status, request_id,
     tokens_input, tokens_output, cost_usd
@@ -90,13 +95,13 @@ insert into public.generation_attempts (
 select id, attempts, 1, user_id, coalesce(model_used, payload ->> 'model', ''), coalesce(started_at, created_at),
     coalesce((ai_metadata ->> 'duration_ms')::integer, (error ->> 'duration_ms')::integer),
     case
-        when status = 'running' then null
         when status = 'canceled' then 'canceled'
-        else coalesce(error ->> 'log_code', 'succeeded')
+        when status <> 'failed' and model_used is not null then 'succeeded'
+        else coalesce(error ->> 'log_code', case when status = 'pending' then 'handed_back' end)
     end,
     (error ->> 'upstream_status')::integer, coalesce(ai_metadata ->> 'request_id', error ->> 'request_id'),
     tokens_input, tokens_output, cost_usd
-from public.generation_jobs where attempts > 0 and kind <> 'synchronous';
+from public.generation_jobs where attempts > 0;
 
 -- Records ---------------------------------------------------------------------------------------------------------------
 alter table public.generations add column job_id uuid;
@@ -148,6 +153,8 @@ create index generation_events_created_at on public.generation_events (created_a
 
 alter table recto.idempotency_keys add column job_id uuid;
 comment on column recto.idempotency_keys.job_id is 'the job whose results the answer holds';
+update recto.idempotency_keys held set job_id = job.id
+    from public.generation_jobs job where job.user_id = held.user_id and job.idempotency_key = held.key;
 create index idempotency_keys_job_id on recto.idempotency_keys (job_id) where job_id is not null;
 
 alter table recto.alerts drop column covered_until;
