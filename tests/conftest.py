@@ -317,7 +317,7 @@ def _worker(
         yield Worker(process, log)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 @contextmanager
@@ -337,15 +337,15 @@ def _gunicorn(settings: Settings, log: Path, **environment: str) -> Iterator[Ser
         yield service
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 def _wait_until_ready(service: Service) -> None:
-    deadline = monotonic() + 30
+    deadline = monotonic() + 60
     while monotonic() < deadline:
         assert service.process.poll() is None, service.log.read_text()
         try:
-            if requests.get(f"{service.url}/readyz", timeout=5).ok:
+            if requests.get(f"{service.url}/readyz", timeout=20).ok:
                 return
         except (requests.ConnectionError, requests.Timeout):  # nobody listens, or nobody answers yet
             sleep(0.05)

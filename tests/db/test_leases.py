@@ -1,9 +1,8 @@
 """A process renews the leases of all that it runs, and of nothing else."""
 
-from threading import Event
-
 import psycopg
 import pytest
+from tests.conftest import until
 
 from recto.db import leases
 from recto.db.leases import Leases
@@ -27,12 +26,6 @@ def claim(client, count):
     for _ in range(count):
         client.post("/ai/generations", json={"source_text": TEXT})
     return [client.claim() for _ in range(count)]
-
-
-def until(condition):
-    waiting = Event()
-    while not condition():
-        waiting.wait(0.02)
 
 
 def test_what_runs_is_renewed_and_what_has_ended_is_not(client, fast):

@@ -16,6 +16,10 @@ SOURCE = (
 ) * 4
 
 
+# How long the page may take on a busy machine.
+expect.set_options(timeout=30_000)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     # Not for the whole session: while Playwright runs, other tests of this process cannot use asyncio.run.

@@ -77,7 +77,7 @@ def test_proposals_come_and_decisions_reach_the_server(page, api, generations):
     third.get_by_role("button", name="Save").click()
     third.get_by_role("button", name="Accept card 3").click()
     expected = ["accepted", "rejected", "accepted_edited", *["proposed"] * (number - 3)]
-    give_up = monotonic() + 10
+    give_up = monotonic() + 60
     while statuses(api, generations) != expected:
         assert monotonic() < give_up, statuses(api, generations)
     with page.expect_response("**/suggestions/review"):
@@ -131,7 +131,7 @@ def test_a_server_that_goes_away_is_waited_for(page, generations):
 
 def test_a_failed_one_says_why_and_is_retried_when_its_time_has_come(page, generations, sql):
     begin(page, BROKEN)
-    expect(page.get_by_role("heading", name="The language model’s provider failed.")).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("heading", name="The language model’s provider failed.")).to_be_visible()
     expect(page.get_by_role("button", name="Try again")).to_be_disabled()
     past = open_past(page)
     expect(past).to_have_count(1)

@@ -56,7 +56,7 @@ def generate(page: Page, text: str = SOURCE) -> Locator:
     before = cards.count()
     page.get_by_label("Your text").fill(text)
     page.get_by_role("button", name="Make flashcards").click()
-    expect(cards.nth(before)).to_be_visible(timeout=10_000)
+    expect(cards.nth(before)).to_be_visible()
     return cards
 
 
