@@ -321,11 +321,11 @@ def _worker(
 
 
 @contextmanager
-def _gunicorn(settings: Settings, log: Path, **environment: str) -> Iterator[Service]:
+def _gunicorn(settings: Settings, log: Path, *, app: str = "wsgi:app", **environment: str) -> Iterator[Service]:
     port = _free_port()
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}"],
+            [sys.executable, "-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}"],
             cwd=ROOT,
             env=_environment(settings) | environment,
             stdout=lines,

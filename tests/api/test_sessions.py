@@ -5,6 +5,9 @@ from uuid import uuid4
 
 import pytest
 import requests
+from tests.conftest import until
+
+from recto.db import claims
 
 TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
 BODY = {"source_text": TEXT}
@@ -172,6 +175,28 @@ def test_a_session_whose_process_died_can_be_retried_once_its_lease_is_over(clie
     client.query("update generation_jobs set lease_until = now()")
     assert retry(client, job_id).status_code == 200
     assert [row["error_code"] for row in client.rows("generation_error_logs")][1:] == ["worker_lost"]
+
+
+@pytest.mark.parametrize("abandoned", [True, False])
+def test_a_session_whose_job_was_taken_from_it_says_what_became_of_it(client, abandoned):
+    """Its process was stopped for longer than its lease, or its user canceled it."""
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(client.post, "/sessions/ai", json={"source_text": f"{TEXT}\n[sandbox: slow]"})
+        (job,) = until(lambda: client.query("select id from generation_jobs where status = 'running'"))
+        if abandoned:
+            client.query("update generation_jobs set lease_until = now() - interval '1 s'")
+            assert claims.recover_abandoned(client.runtime.pool) == job["id"]
+        else:
+            client.delete(f"/ai/generations/{job['id']}")
+    if abandoned:
+        assert (answer.result().status_code, answer.result().json["error"]) == (500, "internal_error")
+        assert answer.result().json["generation_id"] == str(job["id"])
+        assert answer.result().headers["Retry-After"]
+        later(client, 10)
+        assert retry(client, job["id"]).status_code == 200
+    else:
+        assert (answer.result().status_code, answer.result().json["error"]) == (410, "expired")
+    assert client.query("select 1 from generation_attempts where tokens_input is null") == []
 
 
 def test_sessions_through_the_running_service(service):

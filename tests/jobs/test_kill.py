@@ -1,11 +1,9 @@
 """Kill -9 at every step of a job's life: nothing is lost, nothing is done twice without a reason in the logs."""
 
 import os
-import random
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from time import sleep
 from uuid import uuid4
 
 import psycopg
@@ -170,45 +168,3 @@ def test_an_api_killed_in_a_session_leaves_one_that_can_be_retried(
             conn.execute("update generation_jobs set finished_at = finished_at - interval '10 seconds'")
         assert ask(service, tag, user, {}, f"/sessions/ai/{job_id}/retry").status_code == 200
     jobs.assert_done_once(job_id)
-
-
-def test_fifty_random_kills_lose_and_double_nothing(jobs, provider, database, start_service, start_worker):
-    """An API and two workers; in each round one of them is killed at a random moment of a job, and started anew."""
-    seed = random.randrange(2**32)
-    chance = random.Random(seed)
-    provider.delay_s = 0.05
-    user, accepted = uuid4(), {}
-    starts = [start_service, start_worker, start_worker]
-    with ExitStack() as running, ThreadPoolExecutor(1) as threads:
-        processes = [running.enter_context(start()) for start in starts]
-        for number in range(50):
-            tag = f"tag-{number}"
-            key = {"Idempotency-Key": tag, "Connection": "close"}
-            victim = 0 if number % 8 == 0 else chance.choice((1, 2))
-            if victim:
-                until(lambda: "worker_started" in processes[victim].log.read_text())  # noqa: B023  called at once
-            answer = threads.submit(ask, processes[0], tag, user, key)
-            if victim and chance.random() < 0.7:
-                until(lambda: provider.calls[tag])  # noqa: B023  called at once
-            sleep(chance.uniform(0, 0.1))
-            if victim:
-                processes[victim].kill()
-            else:
-                kill_service(processes[0])
-            processes[victim] = running.enter_context(starts[victim]())
-            try:
-                accepted[tag] = answer.result().json()["generation_id"]
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-                # It was killed before its answer, or within it.
-                end_leases(database)
-                accepted[tag] = ask(processes[0], tag, user, key).json()["generation_id"]
-        jobs.ended(*accepted.values())
-    rows = {str(row["id"]): row for row in jobs.rows("select * from generation_jobs")}
-    assert set(rows) == set(accepted.values()), seed
-    losses = {job_id: jobs.errors(job_id) for job_id in rows}
-    for tag, job_id in accepted.items():
-        assert set(losses[job_id]) <= {"worker_lost"}, seed
-        assert provider.calls[tag] <= rows[job_id]["attempts"] <= len(losses[job_id]) + 1, seed
-        if len(losses[job_id]) < 3:
-            jobs.assert_done_once(job_id)
-    assert sum(map(len, losses.values())) >= 5, seed  # the kills did hit

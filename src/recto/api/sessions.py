@@ -28,7 +28,7 @@ from recto.db.claims import Attempt
 from recto.db.jobs import JobRow
 from recto.db.suggestions import SuggestionRow
 from recto.db.usage import Usage as UsageRow
-from recto.errors import Expired, InProgress
+from recto.errors import Expired, InProgress, RectoError
 from recto.jobs.outcomes import Failed, Succeeded
 from recto.jobs.run import run
 
@@ -93,8 +93,11 @@ def _run(attempt: Attempt) -> Response:
         case Failed(error, job):
             wait_s = _retry_after_s(job, error.retry_after_s)
             return failure(error, retry_after_s=wait_s, generation_id=str(attempt.job_id))
-        case _:
-            raise Expired("This generation was canceled while it ran.")
+    job = jobs.find(runtime().pool, g.user.id, attempt.job_id)
+    if job.status == "canceled":
+        raise Expired("This generation was canceled while it ran.")
+    # This process was silent for longer than its lease, so that the attempt counts as abandoned.
+    return failure(RectoError(), retry_after_s=_retry_after_s(job, None), generation_id=str(attempt.job_id))
 
 
 def _retry_after_s(job: JobRow, asked_for_s: float | None) -> float | None:
