@@ -1,8 +1,10 @@
-"""The worker as an operator runs it: real processes, a real queue, a provider that counts."""
+"""The worker as an operator runs it: real processes, a real database, a provider that counts."""
 
 import json
 import signal
-from contextlib import ExitStack
+import threading
+from contextlib import ExitStack, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psycopg
 import pytest
@@ -253,3 +255,43 @@ def test_a_periodic_move_that_fails_holds_up_no_other(jobs, provider, start_work
         until(lambda: jobs.errors(job_id) == ["worker_lost"])
     with start_worker():
         assert jobs.ended(job_id) == ["succeeded"]
+
+
+def test_a_webhook_that_never_ends_its_answer_holds_up_nothing_and_nor_does_a_kill_meanwhile(
+    jobs, provider, start_worker
+):
+    ended = threading.Event()
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.server.asked += 1
+            with suppress(OSError):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                while not ended.wait(0.2):
+                    self.wfile.write(b"A: b\r\n")
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as webhook:
+        webhook.asked = 0
+        threading.Thread(target=webhook.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{webhook.server_address[1]}/"
+        failed = jobs.start()
+        provider.failures[jobs.tags[failed]] = [402]
+        with start_worker():
+            assert jobs.ended(failed) == ["failed"]
+        with start_worker(ALERT_WEBHOOK_URL=url) as killed:
+            until(lambda: webhook.asked)
+            provider.gate.clear()
+            abandoned = jobs.start()
+            until(lambda: provider.open)
+            killed.kill()
+        provider.gate.set()
+        jobs.rows("update recto.alerts set sent_at = sent_at - interval '1 minute' returning 1")
+        with start_worker(ALERT_WEBHOOK_URL=url):
+            until(lambda: webhook.asked == 2)
+            assert jobs.ended(abandoned) == ["succeeded"]
+            ended.set()
+        webhook.shutdown()
+    assert jobs.errors(abandoned) == ["worker_lost"]
