@@ -95,6 +95,28 @@ def test_a_commit_whose_acknowledgement_is_lost_is_found_and_not_repeated(jobs, 
     assert provider.calls[jobs.tags[job_id]] == 1
 
 
+@pytest.mark.parametrize("quota", [{}, {"QUOTA_GENERATIONS_PER_MONTH": "10"}], ids=["no quota", "quota"])
+def test_an_answer_whose_commit_was_not_acknowledged_is_given_and_counted_once(jobs, provider, start_service, quota):
+    with LossyProxy(jobs.url) as proxy, start_service(DATABASE_URL=proxy.url, **quota) as service:
+        for path, last_words in (
+            ("/generations", ["recto.record_generation("]),
+            ("/sessions/ai", ["insert into usage_ledger", "COMMIT"]),
+        ):
+            user, tag = uuid4(), f"tag-{uuid4().hex[:8]}"
+            proxy.lose_after(*last_words)
+            answers = [ask(service, tag, user, path=path) for _ in range(2)]
+            assert [answer.status_code for answer in answers] == [200, 200]
+            assert answers[0].content == answers[1].content
+            assert answers[1].headers["Idempotent-Replayed"] == "true"
+            assert provider.calls[tag] == 1
+            (record,) = jobs.rows("select cost_usd::float8 as usd from generations where user_id = %s", user)
+            (costs,) = jobs.rows("select sum(cost_usd)::float8 as usd from recto.costs where user_id = %s", user)
+            assert record == costs == {"usd": 0.001}
+            debits = jobs.rows("select amount from usage_ledger where user_id = %s", user)
+            assert debits == ([] if path == "/generations" and not quota else [{"amount": 1}])
+    assert proxy.lost == 2
+
+
 def test_a_job_that_kills_its_workers_ends_failed(jobs, provider, start_worker):
     provider.gate.clear()
     job_id = jobs.start()
