@@ -142,7 +142,7 @@ def test_a_failed_one_says_why_and_is_retried_when_its_time_has_come(page, gener
         "finished_at = finished_at - interval '10 s', payload = jsonb_set(payload, '{source_text}',"
         " to_jsonb(split_part(payload ->> 'source_text', '[', 1)))"
     )
-    page.get_by_role("button", name="Look again").click()
+    page.get_by_role("button", name="Refresh").click()
     past.first.get_by_role("button", name="Retry").click()
     cards(page)
     expect(past.first).to_contain_text("Done")

@@ -1,5 +1,5 @@
-// The calls that leave this page. Whatever goes wrong becomes a Failure; a cancelled call rejects with
-// the AbortError of fetch.
+// The calls to the server. Whatever goes wrong becomes a Failure; a cancelled call rejects with the AbortError of
+// fetch.
 
 /** `code` is the envelope's `error`, or one of this page's own: no_token, network, unexpected. */
 export class Failure extends Error {
@@ -10,9 +10,9 @@ export class Failure extends Error {
 }
 
 async function call(method, path, token, { body, headers, signal } = {}) {
-  // A header can hold nothing else, and fetch would report it as if the network had failed.
+  // A header cannot hold other characters, and fetch would report them as a network failure.
   if (!/^[\x21-\x7e]+$/.test(token)) throw new Failure("no_token");
-  const response = await reached(
+  const response = await orNetworkFailure(
     fetch(path, {
       method,
       headers: { Authorization: `Bearer ${token}`, ...(body && { "Content-Type": "application/json" }), ...headers },
@@ -21,18 +21,18 @@ async function call(method, path, token, { body, headers, signal } = {}) {
       signal,
     }),
   );
-  if (!response.ok && response.status !== 304) throw await refusal(response);
+  if (!response.ok && response.status !== 304) throw await failureOf(response);
   return response;
 }
 
-/** The answer's JSON, if it is of the form that `holds`. */
-async function told(response, holds) {
-  const answer = await json(response);
-  if (!answer || !holds(answer)) throw new Failure("unexpected", origin(response));
+/** The response's JSON. Throws a Failure unless `isValid` accepts it. */
+async function readJson(response, isValid) {
+  const answer = await parseJson(response);
+  if (!answer || !isValid(answer)) throw new Failure("unexpected", metadata(response));
   return answer;
 }
 
-async function reached(promise) {
+async function orNetworkFailure(promise) {
   try {
     return await promise;
   } catch (error) {
@@ -40,14 +40,14 @@ async function reached(promise) {
   }
 }
 
-const origin = (response) => ({
+const metadata = (response) => ({
   status: response.status,
   requestId: response.headers.get("X-Request-ID") ?? "",
   retryAfter: parseInt(response.headers.get("Retry-After"), 10),
 });
 
-async function json(response) {
-  const text = await reached(response.text());
+async function parseJson(response) {
+  const text = await orNetworkFailure(response.text());
   try {
     return JSON.parse(text);
   } catch {
@@ -55,17 +55,17 @@ async function json(response) {
   }
 }
 
-async function refusal(response) {
-  const envelope = await json(response);
-  const ours = typeof envelope?.error === "string";
-  const message = ours && typeof envelope.message === "string" ? envelope.message : "";
-  return new Failure(ours ? envelope.error : "unexpected", { ...origin(response), message });
+async function failureOf(response) {
+  const envelope = await parseJson(response);
+  const isEnvelope = typeof envelope?.error === "string";
+  const message = isEnvelope && typeof envelope.message === "string" ? envelope.message : "";
+  return new Failure(isEnvelope ? envelope.error : "unexpected", { ...metadata(response), message });
 }
 
 /** source_text → [{front, back}], at least one. */
 export async function generate(token, sourceText, signal) {
   const response = await call("POST", "generations", token, { body: { source_text: sourceText }, signal });
-  const { flashcards_proposals: proposals } = await told(response, (answer) => areCards(answer.flashcards_proposals));
+  const { flashcards_proposals: proposals } = await readJson(response, (answer) => areCards(answer.flashcards_proposals));
   return proposals.map(({ front, back }) => ({ front, back }));
 }
 
@@ -74,20 +74,20 @@ const areCards = (cards) =>
   cards.length > 0 &&
   cards.every((card) => typeof card?.front === "string" && typeof card.back === "string");
 
-/** source_text, a key under which it is done once however often it is sent → the generation's id. */
+/** source_text, an idempotency key → the generation's id. */
 export async function startGeneration(token, sourceText, key, signal) {
   const headers = { "Idempotency-Key": key };
   const response = await call("POST", "ai/generations", token, { body: { source_text: sourceText }, headers, signal });
-  const { generation_id } = await told(response, (answer) => answer.generation_id);
+  const { generation_id } = await readJson(response, (answer) => answer.generation_id);
   return generation_id;
 }
 
-/** → {generation, etag} as soon as it is other than `etag` says, null if nothing changed for a while. */
+/** → {generation, etag} as soon as it differs from `etag`, null if nothing changed for 25 s. */
 export async function readGeneration(token, id, etag, signal) {
   const headers = etag ? { "If-None-Match": etag } : {};
   const response = await call("GET", `ai/generations/${id}?wait=${etag ? 25 : 0}`, token, { headers, signal });
   if (response.status === 304) return null;
-  const generation = await told(response, (answer) => answer.status);
+  const generation = await readJson(response, (answer) => answer.status);
   return { generation, etag: response.headers.get("ETag") ?? "" };
 }
 
@@ -100,15 +100,15 @@ export const retryGeneration = (token, id) =>
 export async function listGenerations(token, cursor) {
   const query = cursor ? `&cursor=${cursor}` : "";
   const response = await call("GET", `ai/generations?limit=10${query}`, token);
-  return told(response, (answer) => Array.isArray(answer.generations));
+  return readJson(response, (answer) => Array.isArray(answer.generations));
 }
 
 const DECISIONS = { proposed: "open", accepted: "accepted", accepted_edited: "accepted", rejected: "rejected" };
 
-/** → cards with the decisions that the server knows of. */
+/** → cards with the decisions that the server has. */
 export async function readSuggestions(token, id, signal) {
   const response = await call("GET", `ai/generations/${id}/suggestions`, token, { signal });
-  const { suggestions } = await told(response, (answer) => Array.isArray(answer.suggestions));
+  const { suggestions } = await readJson(response, (answer) => Array.isArray(answer.suggestions));
   return suggestions.map((card) => {
     const decision = DECISIONS[card.status];
     const sent = decision === "accepted" ? { front: card.front, back: card.back } : {};
@@ -124,18 +124,18 @@ export async function readSuggestions(token, id, signal) {
   });
 }
 
-/** [{id, status, front?, back?}] of one generation; all are noted, or none. */
+/** [{id, status, front?, back?}] of one generation; all are saved, or none. */
 export const review = (token, id, reviews) =>
   call("POST", `ai/generations/${id}/suggestions/review`, token, { body: { reviews } });
 
 /** → {limit, used, reserved, resets_at}; `limit` null where there is no quota. */
-export const readUsage = async (token) => json(await call("GET", "usage", token));
+export const readUsage = async (token) => parseJson(await call("GET", "usage", token));
 
 /** [{front, back}] → Blob of an .apkg file. */
 export async function ankiDeck(token, deckName, flashcards) {
   const response = await call("POST", "exports/anki", token, { body: { deck_name: deckName, flashcards } });
   if (response.headers.get("Content-Type")?.startsWith("text/")) {
-    throw new Failure("unexpected", origin(response)); // a proxy's page is no deck
+    throw new Failure("unexpected", metadata(response)); // a proxy's page, not a deck
   }
-  return reached(response.blob());
+  return orNetworkFailure(response.blob());
 }

@@ -2,50 +2,50 @@ import { Failure, ankiDeck, generate } from "./api.js";
 import * as background from "./background.js";
 import { duration, explain, hideFailure, showFailure } from "./failures.js";
 import { csv, download, readText } from "./files.js";
-import { announce, at, before, count, hideNotice, notify, number, on } from "./page.js";
+import { announce, element, count, hideNotice, notify, number, on, stateToRestore } from "./page.js";
 import { refreshPast, registerPast } from "./past.js";
 import { sendReviews } from "./review.js";
-import { acceptAll, addCards, showCards } from "./table.js";
+import { acceptAll, addCards, renderCards } from "./table.js";
 import { accepted, characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
 
-const LEAST = 1000;
-const MOST = 10_000;
+const MIN_LENGTH = 1000;
+const MAX_LENGTH = 10_000;
 const SLOW_S = 30; // the server's own default deadline for its model
 
 // ---- the text
 
 function measure() {
   const length = characters(work.source.trim());
-  const fits = length >= LEAST && length <= MOST;
-  at("length").textContent = number(length);
-  at("gauge").value = length;
-  at("sheet").dataset.fit = length > MOST ? "long" : fits ? "good" : "short";
-  at("hint").textContent = fits
+  const fits = length >= MIN_LENGTH && length <= MAX_LENGTH;
+  element("length").textContent = number(length);
+  element("gauge").value = length;
+  element("sheet").dataset.fit = length > MAX_LENGTH ? "long" : fits ? "good" : "short";
+  element("hint").textContent = fits
     ? ""
-    : length > MOST
-      ? `${number(length - MOST)} too many`
+    : length > MAX_LENGTH
+      ? `${number(length - MAX_LENGTH)} too many`
       : length
-        ? `${number(LEAST - length)} more to go`
-        : `at least ${number(LEAST)}`;
-  at("shorten").hidden = length <= MOST;
-  at("generate").disabled = !fits || isBusy();
-  at("clear").hidden = !work.source && !work.cards.length;
+        ? `${number(MIN_LENGTH - length)} more to go`
+        : `at least ${number(MIN_LENGTH)}`;
+  element("shorten").hidden = length <= MAX_LENGTH;
+  element("generate").disabled = !fits || isBusy();
+  element("clear").hidden = !work.source && !work.cards.length;
   return fits;
 }
 
 function setSource(text) {
-  at("source").value = text;
-  work.source = at("source").value; // line breaks as the browser keeps them
+  element("source").value = text;
+  work.source = element("source").value; // line breaks as the browser keeps them
   measure();
   save();
 }
 
-/** The longest beginning that fits, cut after a paragraph, else a sentence, else a word. */
-function beginning(text) {
-  const head = [...text.trim()].slice(0, MOST).join("");
+/** The longest start of the text that fits, cut after a paragraph, else a sentence, else a word. */
+function shortened(text) {
+  const head = [...text.trim()].slice(0, MAX_LENGTH).join("");
   const ends = [/[^]*\n(?=\s*\n)/, /[^]*[.!?…。！？]["”’»)]*(?=\s)/, /[^]*(?=\s)/];
   const cut = ends.map((end) => head.match(end)?.[0].trimEnd() ?? "");
-  return cut.find((part) => characters(part) >= MOST * 0.8) ?? head;
+  return cut.find((part) => characters(part) >= MAX_LENGTH * 0.8) ?? head;
 }
 
 async function openFile(file) {
@@ -54,36 +54,36 @@ async function openFile(file) {
   hideFailure();
   const { source } = work;
   setSource(text);
-  at("source").focus();
+  element("source").focus();
   notify(`Opened “${file.name}”.`, source.trim() ? { source } : null);
 }
 
 function undo() {
-  Object.assign(work, before());
+  Object.assign(work, stateToRestore());
   hideNotice();
-  showAll();
+  render();
   save();
-  at("source").focus();
+  element("source").focus();
 }
 
 // ---- the call
 
 const isBusy = () => Boolean(call) || background.isFollowing();
 
-function fail(error, act) {
+function fail(error, onRetry) {
   if (!(error instanceof Failure)) throw error;
-  tell(explain(error), error, act);
+  reportFailure(explain(error), error, onRetry);
 }
 
-function tell(explanation, error, act) {
-  showFailure(explanation, act);
-  if (error.code === "no_token" || error.code === "unauthorized") at("access").open = true;
+function reportFailure(explanation, error, onRetry) {
+  showFailure(explanation, onRetry);
+  if (error.code === "no_token" || error.code === "unauthorized") element("access").open = true;
 }
 
 let call = null;
 
 function makeFlashcards() {
-  if (isBusy() || !measure()) return announce(at("hint").textContent);
+  if (isBusy() || !measure()) return announce(element("hint").textContent);
   hideFailure();
   hideNotice();
   if (work.background) background.start(work.source.trim(), inBackground);
@@ -95,11 +95,11 @@ async function waitForFlashcards() {
   const clock = showProgress();
   try {
     addCards(await generate(token(), work.source.trim(), controller.signal));
-    at("access").open = false;
+    element("access").open = false;
   } catch (error) {
     if (error.name === "AbortError") {
       notify("Cancelled. Your text is still here; the server may count the request all the same.");
-      at("source").focus();
+      element("source").focus();
     } else {
       fail(error, makeFlashcards);
     }
@@ -111,22 +111,22 @@ async function waitForFlashcards() {
 
 function showProgress(stage = (seconds) => (seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual")) {
   const start = Date.now();
-  const tick = () => {
+  const update = () => {
     const seconds = Math.floor((Date.now() - start) / 1000);
-    at("elapsed").textContent = duration(seconds);
-    if (stage) at("stage").textContent = stage(seconds);
+    element("elapsed").textContent = duration(seconds);
+    if (stage) element("stage").textContent = stage(seconds);
   };
-  tick();
-  at("progress").hidden = false;
-  at("cancel").focus();
+  update();
+  element("progress").hidden = false;
+  element("cancel").focus();
   measure();
   announce("Reading your text. This can take half a minute.");
-  return setInterval(tick, 250);
+  return setInterval(update, 250);
 }
 
 function hideProgress(clock) {
   clearInterval(clock);
-  at("progress").hidden = true;
+  element("progress").hidden = true;
   measure();
 }
 
@@ -134,7 +134,7 @@ let clock = 0;
 const inBackground = {
   begin() {
     hideFailure();
-    at("stage").textContent = "Handing over your text";
+    element("stage").textContent = "Handing over your text";
     clock = showProgress(null);
   },
   end() {
@@ -142,7 +142,7 @@ const inBackground = {
     refreshPast();
   },
   changed: refreshPast,
-  fail: tell,
+  fail: reportFailure,
 };
 
 // ---- downloads
@@ -156,9 +156,9 @@ function downloadCsv() {
 }
 
 async function downloadAnki() {
-  if (at("anki").ariaBusy === "true") return;
+  if (element("anki").ariaBusy === "true") return;
   hideFailure();
-  at("anki").ariaBusy = "true";
+  element("anki").ariaBusy = "true";
   announce("Building the Anki deck.");
   try {
     download(await ankiDeck(token(), work.deck.trim() || "Recto", sides()), fileName("apkg"));
@@ -166,33 +166,33 @@ async function downloadAnki() {
   } catch (error) {
     fail(error, downloadAnki);
   } finally {
-    at("anki").ariaBusy = "false";
+    element("anki").ariaBusy = "false";
   }
 }
 
 // ---- wiring
 
-function takeToken() {
+function readTokenFromAddress() {
   takeTokenFromAddress();
-  at("token").value = token();
-  at("access").open = !token();
+  element("token").value = token();
+  element("access").open = !token();
 }
 
-function showAll() {
-  at("source").value = work.source;
-  at("deck").value = work.deck;
-  at("background").checked = work.background;
-  at("background-note").hidden = !work.background;
-  showCards();
+function render() {
+  element("source").value = work.source;
+  element("deck").value = work.deck;
+  element("background").checked = work.background;
+  element("background-note").hidden = !work.background;
+  renderCards();
   measure();
 }
 
 on("source", "input", () => {
-  const { fit } = at("sheet").dataset;
-  work.source = at("source").value;
+  const { fit } = element("sheet").dataset;
+  work.source = element("source").value;
   measure();
   save();
-  if (fit !== at("sheet").dataset.fit) announce(`${at("count").textContent}. ${at("hint").textContent}`);
+  if (fit !== element("sheet").dataset.fit) announce(`${element("count").textContent}. ${element("hint").textContent}`);
 });
 on("source", "keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) makeFlashcards();
@@ -203,34 +203,34 @@ on("compose", "submit", (event) => {
 });
 on("shorten", "click", () => {
   const { source } = work;
-  setSource(beginning(work.source));
-  at("source").focus();
+  setSource(shortened(work.source));
+  element("source").focus();
   notify(`Kept the first ${count(characters(work.source), "character")}.`, { source });
 });
 on("clear", "click", () => {
   const { source, cards } = work;
   Object.assign(work, { source: "", cards: [] });
   hideFailure();
-  showAll();
+  render();
   save();
-  at("source").focus();
+  element("source").focus();
   notify("Text and cards are cleared.", { source, cards });
 });
-on("open", "click", () => at("file").click());
+on("open", "click", () => element("file").click());
 on("file", "change", () => {
-  const [file] = at("file").files;
+  const [file] = element("file").files;
   if (file) openFile(file);
-  at("file").value = ""; // so that the same file can be chosen again
+  element("file").value = ""; // so that the same file can be chosen again
 });
 on("cancel", "click", () => (call ? call.abort() : background.cancel(inBackground)));
 on("background", "change", () => {
-  work.background = at("background").checked;
-  at("background-note").hidden = !work.background;
+  work.background = element("background").checked;
+  element("background-note").hidden = !work.background;
   save();
 });
 on("dismiss", "click", () => {
   hideFailure();
-  at("source").focus();
+  element("source").focus();
 });
 on("undo", "click", undo);
 on("close-notice", "click", hideNotice);
@@ -238,33 +238,33 @@ on("accept-all", "click", acceptAll);
 on("csv", "click", downloadCsv);
 on("anki", "click", downloadAnki);
 on("deck", "input", () => {
-  work.deck = at("deck").value;
+  work.deck = element("deck").value;
   save();
 });
-on("token", "input", () => keepToken(at("token").value));
+on("token", "input", () => keepToken(element("token").value));
 registerPast({
-  fail: tell,
-  busy: isBusy,
+  fail: reportFailure,
+  isBusy,
   follow: (id) => background.followKnown(id, inBackground),
   retry: (id) => background.retry(id, inBackground),
 });
 
-// A file dropped beside the sheet would otherwise replace the page, and the work with it.
+// A file dropped beside the text field would otherwise replace the page.
 for (const type of ["dragover", "dragleave", "drop"]) {
   addEventListener(type, (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
-    at("sheet").classList.toggle("is-target", type === "dragover");
+    element("sheet").classList.toggle("is-target", type === "dragover");
     const [file] = type === "drop" ? event.dataTransfer.files : [];
     if (file) openFile(file);
   });
 }
-addEventListener("hashchange", takeToken);
+addEventListener("hashchange", readTokenFromAddress);
 addEventListener("beforeunload", (event) => {
-  if (call) event.preventDefault(); // leaving now would lose an answer that is already being paid for
+  if (call) event.preventDefault(); // leaving now would lose an answer that is being paid for
 });
 
-takeToken();
-showAll();
+readTokenFromAddress();
+render();
 background.follow(inBackground);
 sendReviews();

@@ -1,14 +1,14 @@
-// A generation in the background, from the button to its cards. What is known of it lives in `work.job`:
-// {key, source} until the server has accepted it, {id} from then on. A reload goes on from there.
+// A generation in the background, from the button to its cards. `work.job` is {key, source} until the server has
+// accepted it, {id} from then on; a reload continues from there.
 
 import { Failure, cancelGeneration, readGeneration, readSuggestions, retryGeneration, startGeneration } from "./api.js";
 import { explain } from "./failures.js";
-import { announce, at, notify } from "./page.js";
+import { announce, element, notify } from "./page.js";
 import { addCards } from "./table.js";
 import { save, token, work } from "./work.js";
 
 const PAUSE_MS = 2000;
-// The server is away, or something before it: the generation goes on without us, so we only wait.
+// The server, or a proxy before it, cannot be reached. The generation does not need this page, so it waits.
 const AWAY = new Set(["network", "unexpected", "unavailable", "internal_error", "in_progress"]);
 
 const STAGES = {
@@ -24,21 +24,21 @@ function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Have the text worked on and follow it. `page` is {begin, end, fail, changed}. */
+/** Start a generation and follow it. `page` is {begin, end, fail, changed}. */
 export function start(source, page) {
   work.job = { key: newKey(), source };
   save();
   return follow(page);
 }
 
-/** Follow one that the server has already. */
+/** Follow a generation that the server has. */
 export function followKnown(id, page) {
   work.job = { id };
   save();
   return follow(page);
 }
 
-/** Have a failed one tried again, in the background. */
+/** Retry a failed generation in the background. */
 export async function retry(id, page) {
   try {
     await retryGeneration(token(), id);
@@ -49,18 +49,18 @@ export async function retry(id, page) {
   return followKnown(id, page);
 }
 
-/** Go on with what a reload has interrupted. */
+/** Follow `work.job`, if there is one. */
 export async function follow(page) {
   const { job } = work;
   if (!job || following) return;
   following = new AbortController();
   page.begin();
   try {
-    await ended(job, following.signal, page);
+    await waitForEnd(job, following.signal, page);
   } catch (error) {
     if (error.name !== "AbortError") {
       if (!(error instanceof Failure)) throw error;
-      if (!job.id || error.code === "not_found") forget(job);
+      if (!job.id || error.code === "not_found") clearJob(job);
       const again = job.id ? () => follow(page) : () => start(job.source, page);
       page.fail(explain(error), error, again);
     }
@@ -70,31 +70,31 @@ export async function follow(page) {
   }
 }
 
-async function ended(job, signal, page) {
+async function waitForEnd(job, signal, page) {
   if (!job.id) {
-    job.id = await patiently(() => startGeneration(token(), job.source, job.key, signal), signal);
+    job.id = await untilReached(() => startGeneration(token(), job.source, job.key, signal), signal);
     delete job.source;
     save();
     page.changed();
   }
   for (let etag = ""; ; ) {
-    const told = await patiently(() => readGeneration(token(), job.id, etag, signal), signal);
-    if (!told) continue; // nothing new
-    const { generation } = told;
-    etag = told.etag;
+    const answer = await untilReached(() => readGeneration(token(), job.id, etag, signal), signal);
+    if (!answer) continue; // nothing changed
+    const { generation } = answer;
+    etag = answer.etag;
     const stage = STAGES[generation.status];
     if (!stage) return finish(job, generation, signal, page);
-    at("stage").textContent = stage(generation);
+    element("stage").textContent = stage(generation);
   }
 }
 
 async function finish(job, generation, signal, page) {
   if (generation.status === "succeeded") {
-    const cards = await patiently(() => readSuggestions(token(), job.id, signal), signal);
-    forget(job);
+    const cards = await untilReached(() => readSuggestions(token(), job.id, signal), signal);
+    clearJob(job);
     addCards(cards);
   } else {
-    forget(job);
+    clearJob(job);
     if (generation.status === "canceled") notify("This generation was cancelled.");
     else fail(generation, page);
   }
@@ -107,37 +107,37 @@ function fail({ generation_id, error, retry_at }, page) {
   page.fail({ ...explain(failure), again: Boolean(retry_at), wait }, failure, () => retry(generation_id, page));
 }
 
-/** Cancel it at the server too, which then erases its text. */
+/** Cancel here and at the server, which then erases the text. */
 export async function cancel(page) {
   const { job } = work;
   following?.abort();
-  forget(job);
+  clearJob(job);
   try {
-    // It may have been accepted without our having heard of it: its key finds it.
+    // The server may have accepted it although its answer was lost: the same key returns its id.
     await cancelGeneration(token(), job.id ?? (await startGeneration(token(), job.source, job.key)));
     notify("Cancelled. Your text is still here.");
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    notify("Cancelled here. The server could not be told, and may finish it: see the past generations.");
+    notify("Cancelled here. The server could not be reached, and may finish it: see the past generations.");
   }
   page.changed();
 }
 
-function forget(job) {
+function clearJob(job) {
   if (work.job === job) work.job = null;
   save();
 }
 
-/** Ask until the server is there. */
-async function patiently(ask, signal) {
+/** Repeat `request` until the server can be reached. */
+async function untilReached(request, signal) {
   for (;;) {
     try {
-      return await ask();
+      return await request();
     } catch (error) {
       if (!AWAY.has(error.code)) throw error;
       const text = "The server cannot be reached. Still trying";
-      if (at("stage").textContent !== text) announce(text);
-      at("stage").textContent = text;
+      if (element("stage").textContent !== text) announce(text);
+      element("stage").textContent = text;
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       signal.throwIfAborted();
     }

@@ -1,4 +1,4 @@
-// One card on the table: two faces, a decision, an editor.
+// One card: two sides, a decision, an editor.
 
 import { characters } from "./work.js";
 
@@ -8,7 +8,7 @@ const template = document.getElementById("card");
 
 /**
  * An element for `card`, which it edits in place. `changed()` is called after every change worth keeping,
- * `announce(text)` with what a listener must hear.
+ * `announce(text)` with what a screen reader should say.
  */
 export function cardElement(card, { changed, announce }) {
   const root = template.content.firstElementChild.cloneNode(true);
@@ -23,7 +23,7 @@ export function cardElement(card, { changed, announce }) {
     parts[action].setAttribute("aria-label", `${parts[action].textContent} ${name}`);
   }
 
-  function show() {
+  function render() {
     root.dataset.decision = card.decision;
     root.classList.toggle("is-turned", turned);
     root.classList.toggle("is-edited", card.edited);
@@ -39,14 +39,14 @@ export function cardElement(card, { changed, announce }) {
 
   function turn() {
     turned = !turned;
-    show();
+    render();
     announce(turned ? `Back: ${card.back}` : `Front: ${card.front}`);
   }
 
   function decide(decision) {
-    // The server, where it keeps the card, knows no way back to no decision.
+    // A decision on a card that the server keeps can be changed, but not taken back.
     card.decision = card.decision === decision && !card.id ? "open" : decision;
-    show();
+    render();
     changed();
     announce(`Card ${card.folio}: ${card.decision === "open" ? "no decision" : card.decision}.`);
   }
@@ -59,29 +59,29 @@ export function cardElement(card, { changed, announce }) {
     }
   }
 
-  function edit() {
+  function openEditor() {
     card.draft ??= { front: card.front, back: card.back };
     for (const side of SIDES) parts[`${side}-draft`].value = card.draft[side];
     parts.complaint.textContent = "";
     measure();
-    show();
+    render();
   }
 
-  function leave() {
+  function closeEditor() {
     card.draft = null;
-    show();
+    render();
     changed();
     parts.edit.focus();
   }
 
-  function keep() {
-    const wrong = SIDES.find((side) => parts[`${side}-draft`].ariaInvalid === "true");
-    if (wrong) {
-      const empty = !card.draft[wrong].trim();
+  function saveDraft() {
+    const invalid = SIDES.find((side) => parts[`${side}-draft`].ariaInvalid === "true");
+    if (invalid) {
+      const empty = !card.draft[invalid].trim();
       parts.complaint.textContent = empty
-        ? `The ${wrong} is empty. Write something, or cancel and reject the card.`
-        : `The ${wrong} may have at most ${LONGEST[wrong]} characters. Shorten it, then save.`;
-      parts[`${wrong}-draft`].focus();
+        ? `The ${invalid} is empty. Write something, or cancel and reject the card.`
+        : `The ${invalid} may have at most ${LONGEST[invalid]} characters. Shorten it, then save.`;
+      parts[`${invalid}-draft`].focus();
       return;
     }
     for (const side of SIDES) {
@@ -89,25 +89,25 @@ export function cardElement(card, { changed, announce }) {
       card.edited ||= text !== card[side];
       card[side] = text;
     }
-    leave();
+    closeEditor();
     announce(`Card ${card.folio} saved.`);
   }
 
   parts.turn.addEventListener("click", turn);
   parts.stage.addEventListener("click", () => {
-    if (getSelection().isCollapsed) turn(); // a click that ends a selection is no wish to turn
+    if (getSelection().isCollapsed) turn(); // else the click ended a selection
   });
   parts.edit.addEventListener("click", () => {
-    edit();
+    openEditor();
     changed();
     parts[turned ? "back-draft" : "front-draft"].focus();
   });
   parts.accept.addEventListener("click", () => decide("accepted"));
   parts.reject.addEventListener("click", () => decide("rejected"));
-  parts.revert.addEventListener("click", leave);
+  parts.revert.addEventListener("click", closeEditor);
   parts.editor.addEventListener("submit", (event) => {
     event.preventDefault();
-    keep();
+    saveDraft();
   });
   parts.editor.addEventListener("input", () => {
     for (const side of SIDES) card.draft[side] = parts[`${side}-draft`].value;
@@ -116,8 +116,8 @@ export function cardElement(card, { changed, announce }) {
   });
   root.addEventListener("keydown", (event) => {
     if (card.draft) {
-      if (event.key === "Escape") leave();
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) keep();
+      if (event.key === "Escape") closeEditor();
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) saveDraft();
       return;
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -129,7 +129,7 @@ export function cardElement(card, { changed, announce }) {
     parts[action]?.click();
   });
 
-  if (card.draft) edit();
-  show();
+  if (card.draft) openEditor();
+  render();
   return root;
 }

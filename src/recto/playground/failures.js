@@ -1,4 +1,6 @@
-// Every failure in words: what happened, and what to do next. `again` says whether the same call may succeed.
+// What the page says about each failure: what happened, and what to do next. `again`: the same call may succeed.
+
+import { element } from "./page.js";
 
 const EXPLANATIONS = {
   no_token: {
@@ -23,7 +25,7 @@ const EXPLANATIONS = {
   },
   quota_exceeded: {
     title: "This month’s generations are used up.",
-    advice: "The count begins anew with the next month.",
+    advice: "You can generate again next month.",
     again: false,
   },
   in_progress: {
@@ -93,8 +95,6 @@ const EXPLANATIONS = {
   },
 };
 
-const at = (id) => document.getElementById(id);
-
 /** Failure → {title, advice, again, detail, requestId, wait}; `wait` in seconds, 0 when there is none. */
 export function explain(failure) {
   const known = EXPLANATIONS[failure.code];
@@ -119,33 +119,33 @@ export function duration(seconds) {
 let retry = null;
 let countdown = 0;
 
-/** Show it and move the focus to it; `act` is what “Try again” does. */
-export function showFailure({ title, advice, again = false, detail = "", requestId = "", wait = 0 }, act = null) {
+/** Show a failure and move the focus to it. “Try again” calls `onRetry`. */
+export function showFailure({ title, advice, again = false, detail = "", requestId = "", wait = 0 }, onRetry = null) {
   clearInterval(countdown);
-  retry = again ? act : null;
-  at("failure-title").textContent = title;
-  at("failure-detail").textContent = detail;
-  at("request-id").textContent = requestId;
-  at("failure-request").hidden = !requestId;
-  at("retry").hidden = !retry;
-  at("failure").hidden = false;
+  retry = again ? onRetry : null;
+  element("failure-title").textContent = title;
+  element("failure-detail").textContent = detail;
+  element("request-id").textContent = requestId;
+  element("failure-request").hidden = !requestId;
+  element("retry").hidden = !retry;
+  element("failure").hidden = false;
 
-  const ready = Date.now() + wait * 1000;
-  const tick = () => {
-    const left = Math.ceil((ready - Date.now()) / 1000);
-    at("retry").disabled = left > 0;
-    at("failure-advice").textContent =
-      left > 0 ? `You can try again in ${duration(left)}.` : wait ? "You can try again now." : advice;
-    if (left <= 0) clearInterval(countdown);
+  const readyAt = Date.now() + wait * 1000;
+  const showTimeLeft = () => {
+    const secondsLeft = Math.ceil((readyAt - Date.now()) / 1000);
+    element("retry").disabled = secondsLeft > 0;
+    element("failure-advice").textContent =
+      secondsLeft > 0 ? `You can try again in ${duration(secondsLeft)}.` : wait ? "You can try again now." : advice;
+    if (secondsLeft <= 0) clearInterval(countdown);
   };
-  countdown = setInterval(tick, 250);
-  tick();
-  at("failure").focus();
+  countdown = setInterval(showTimeLeft, 250);
+  showTimeLeft();
+  element("failure").focus();
 }
 
 export function hideFailure() {
   clearInterval(countdown);
-  at("failure").hidden = true;
+  element("failure").hidden = true;
 }
 
-at("retry").addEventListener("click", () => retry());
+element("retry").addEventListener("click", () => retry());

@@ -1,28 +1,28 @@
-// What every part of the page works with.
+// Helpers that every part of the page uses.
 
-export const at = (id) => document.getElementById(id);
-export const on = (id, event, act) => at(id).addEventListener(event, act);
+export const element = (id) => document.getElementById(id);
+export const on = (id, event, listener) => element(id).addEventListener(event, listener);
 export const number = (value) => value.toLocaleString("en");
 export const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 
 export function announce(text) {
-  at("status").textContent = text;
+  element("status").textContent = text;
 }
 
-let taken = null;
+let undoState = null;
 
-/** Say it beside the work; `before` is what Undo puts back into it. */
-export function notify(text, before = null) {
-  taken = before;
-  at("notice-text").textContent = text;
-  at("undo").hidden = !taken;
-  at("notice").hidden = false;
+/** Show a notice; `restore` holds the fields of `work` as Undo sets them, null if there is nothing to undo. */
+export function notify(text, restore = null) {
+  undoState = restore;
+  element("notice-text").textContent = text;
+  element("undo").hidden = !undoState;
+  element("notice").hidden = false;
   announce(text);
 }
 
 export function hideNotice() {
-  at("notice").hidden = true;
+  element("notice").hidden = true;
 }
 
-/** What Undo must put back. */
-export const before = () => taken;
+/** The fields of `work` that Undo sets. */
+export const stateToRestore = () => undoState;

@@ -1,50 +1,50 @@
-// The list of past generations, with what became of them.
+// The list of past generations and what can be done with each.
 
 import { Failure, cancelGeneration, listGenerations, readSuggestions, readUsage } from "./api.js";
 import { explain } from "./failures.js";
-import { announce, at, count, number, on } from "./page.js";
+import { announce, element, count, number, on } from "./page.js";
 import { addCards } from "./table.js";
 import { token, work } from "./work.js";
 
 const STATUS = { pending: "Waiting", running: "Running", succeeded: "Done", failed: "Failed", canceled: "Cancelled" };
 const KIND = { review: "in the background", session: "in a session", deck: "for a deck" };
-const template = at("generation");
+const template = element("generation");
 const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 let cursor = null;
-let page = null; // {fail, follow, retry, busy}
+let page = null; // {fail, follow, retry, isBusy}
 
-/** Show the newest again if the list is open. */
+/** Load the newest page again if the list is open. */
 export async function refreshPast() {
-  if (!at("past").open || !token()) return;
-  await show(null);
+  if (!element("past").open || !token()) return;
+  await showPage(null);
 }
 
-async function show(from) {
+async function showPage(from) {
   try {
     const answer = await listGenerations(token(), from);
     const rows = answer.generations.map(row);
-    if (from) at("generations").append(...rows);
-    else at("generations").replaceChildren(...rows);
+    if (from) element("generations").append(...rows);
+    else element("generations").replaceChildren(...rows);
     cursor = answer.next_cursor;
-    at("more").hidden = !cursor;
-    at("no-generations").hidden = Boolean(at("generations").children.length);
+    element("more").hidden = !cursor;
+    element("no-generations").hidden = Boolean(element("generations").children.length);
     if (!from) await showUsage();
     else rows[0]?.querySelector("button")?.focus();
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    page.fail(explain(error), error, () => show(from));
+    page.fail(explain(error), error, () => showPage(from));
   }
 }
 
 async function showUsage() {
   const { limit, used, reserved, resets_at } = await readUsage(token());
-  at("usage").hidden = limit === null;
+  element("usage").hidden = limit === null;
   if (limit === null) return;
   const day = new Date(resets_at).toLocaleDateString(undefined, { dateStyle: "medium" });
-  at("usage").textContent =
+  element("usage").textContent =
     `${number(used)} of ${count(limit, "generation")} used this month` +
-    `${reserved ? `, ${number(reserved)} running` : ""}. The count begins anew on ${day}.`;
+    `${reserved ? `, ${number(reserved)} running` : ""}. Starts again on ${day}.`;
 }
 
 function row(generation) {
@@ -59,23 +59,23 @@ function row(generation) {
   parts.facts.textContent = facts(generation);
   if (status === "failed") parts.error.textContent = explain(new Failure(generation.error.code)).title;
 
-  const able = {
-    look: status === "succeeded" && cards > 0,
+  const possible = {
+    open: status === "succeeded" && cards > 0,
     follow: (status === "pending" || status === "running") && work.job?.id !== id,
     retry: generation.retry_at !== null,
     erase: generation.retry_at !== null || cards > 0,
   };
-  for (const [action, possible] of Object.entries(able)) {
-    parts[action].hidden = !possible;
+  for (const [action, isPossible] of Object.entries(possible)) {
+    parts[action].hidden = !isPossible;
     parts[action].setAttribute("aria-label", `${parts[action].textContent}: ${STATUS[status]}, ${time.format(when)}`);
   }
-  if (able.retry) countDown(parts.retry, Date.parse(generation.retry_at));
-  parts.look.addEventListener("click", () => attempt(() => look(id)));
-  parts.follow.addEventListener("click", () => page.busy() || page.follow(id));
-  parts.retry.addEventListener("click", () => page.busy() || page.retry(id));
+  if (possible.retry) countDown(parts.retry, Date.parse(generation.retry_at));
+  parts.open.addEventListener("click", () => reportingFailure(() => openCards(id)));
+  parts.follow.addEventListener("click", () => page.isBusy() || page.follow(id));
+  parts.retry.addEventListener("click", () => page.isBusy() || page.retry(id));
   parts.erase.addEventListener("click", () => {
-    // It cannot be undone, so it is asked for twice.
-    if (parts.erase.dataset.sure) return attempt(() => erase(id));
+    // It cannot be undone, so it takes a second click.
+    if (parts.erase.dataset.sure) return reportingFailure(() => erase(id));
     parts.erase.dataset.sure = "yes";
     parts.erase.textContent = "Erase for good";
     parts.erase.removeAttribute("aria-label");
@@ -102,42 +102,43 @@ function facts({ kind, status, attempts, model, suggestions_count, tokens_input,
     .join(" · ");
 }
 
-function countDown(button, ready) {
-  const left = Math.ceil((ready - Date.now()) / 1000);
-  button.disabled = left > 0;
-  button.textContent = left > 0 ? `Retry in ${left} s` : "Retry";
-  if (left > 0) setTimeout(() => countDown(button, ready), 500);
+function countDown(button, readyAt) {
+  const secondsLeft = Math.ceil((readyAt - Date.now()) / 1000);
+  button.disabled = secondsLeft > 0;
+  button.textContent = secondsLeft > 0 ? `Retry in ${secondsLeft} s` : "Retry";
+  if (secondsLeft > 0) setTimeout(() => countDown(button, readyAt), 500);
 }
 
-async function attempt(act) {
+/** Call `action`; show a failure, from which it can be tried again. */
+async function reportingFailure(action) {
   try {
-    await act();
+    await action();
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    page.fail(explain(error), error, () => attempt(act));
+    page.fail(explain(error), error, () => reportingFailure(action));
   }
 }
 
-/** Lay its cards on the table, those that are not there yet. */
-async function look(id) {
-  const there = new Set(work.cards.map((card) => card.id));
-  const cards = (await readSuggestions(token(), id)).filter((card) => !there.has(card.id));
+/** Add its cards to the table, except those that are there already. */
+async function openCards(id) {
+  const existing = new Set(work.cards.map((card) => card.id));
+  const cards = (await readSuggestions(token(), id)).filter((card) => !existing.has(card.id));
   if (cards.length) return addCards(cards);
-  at("results-title").focus();
+  element("results-title").focus();
   announce("Its cards are on the table already.");
 }
 
 async function erase(id) {
   await cancelGeneration(token(), id);
   announce("Erased.");
-  await show(null);
-  (at("generations").querySelector("button:not([hidden])") ?? at("past").querySelector("summary")).focus();
+  await showPage(null);
+  (element("generations").querySelector("button:not([hidden])") ?? element("past").querySelector("summary")).focus();
 }
 
-/** `page`: {fail(explanation, error, act), follow(id), retry(id), busy()}. */
+/** `actions`: {fail(explanation, error, onRetry), follow(id), retry(id), isBusy()}. */
 export function registerPast(actions) {
   page = actions;
   on("past", "toggle", refreshPast);
-  on("more", "click", () => show(cursor));
+  on("more", "click", () => showPage(cursor));
   on("refresh", "click", refreshPast);
 }

@@ -1,4 +1,4 @@
-// What the learner has in hand. It lives in this tab's sessionStorage, so a reload loses nothing and
+// The learner's work: text, cards and token. It is kept in this tab's sessionStorage, so a reload loses nothing and
 // closing the tab leaves nothing behind.
 
 const WORK = "recto.work";
@@ -8,7 +8,7 @@ function read(key) {
   try {
     return sessionStorage.getItem(key);
   } catch {
-    return null; // storage is switched off: the page works on, it only forgets
+    return null; // storage is switched off: the page works, but a reload loses the work
   }
 }
 
