@@ -3,7 +3,7 @@
 import re
 from uuid import uuid4
 
-from recto.settings import ProviderSettings
+from recto.settings import DevelopmentSettings, ProviderSettings, Settings
 from recto.times import Times
 
 from .conftest import ROOT, SOURCE_TEXT
@@ -35,3 +35,21 @@ def test_systemd_waits_for_as_long_as_the_service_may_take_to_stop():
     assert re.findall(r"^# .*OPENROUTER_TIMEOUT_MS and (\d+) s\.\nTimeoutStopSec=(\d+)$", README, re.MULTILINE) == [
         (str(stop_s - 30), str(stop_s)) for stop_s in (times.web_stop_s, times.worker_stop_s)
     ]
+
+
+def test_every_setting_has_its_line_and_its_default():
+    table = README.partition("| variable | default |")[2].partition("\n\n")[0]
+    defaults = {}
+    for line in re.findall(r"^\| `.*$", table, re.MULTILINE):
+        names, told = line.split("|")[1:3]
+        values = re.findall(r"`([^`]*)`", told) or [told.strip()] * 2
+        defaults |= dict(zip(re.findall(r"`([^`]*)`", names), values, strict=False))
+    fields = DevelopmentSettings.model_fields | Settings.model_fields
+    assert defaults.keys() == {name.upper() for name in fields}
+    said_in_words = {"required", "none", "–", "the database", "number of cores", "/var/lib/recto"}
+    for name, value in defaults.items():
+        field = fields[name.lower()]
+        if value in said_in_words:
+            assert field.is_required() == (value == "required"), name
+        else:
+            assert str(field.default).lower() == value.lower(), name

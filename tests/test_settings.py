@@ -1,6 +1,7 @@
 import runpy
 
 import pytest
+from pydantic import ValidationError
 
 from recto.settings import DevelopmentSettings, Settings, SettingsError
 from recto.times import BODY_S, LONGEST_WAIT_S, SLACK_S, Times
@@ -46,6 +47,40 @@ def test_each_missing_or_bad_value_has_a_line(environment):
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("DATABASE_URL", ["mysql://x", "x postgresql://x"]),
+        ("DATABASE_POOL_SIZE", ["0", "101"]),
+        ("OPENROUTER_TIMEOUT_MS", ["0", "600001"]),
+        ("OPENROUTER_MAX_TOKENS", ["15"]),
+        ("MAX_PROPOSALS", ["0", "101"]),
+        ("MAX_FRONT_CHARACTERS", ["0", "10001"]),
+        ("MAX_BACK_CHARACTERS", ["0", "10001"]),
+        ("MAX_CONCURRENT_GENERATIONS", ["0", "10001"]),
+        ("QUOTA_GENERATIONS_PER_MONTH", ["-1"]),
+        ("RETRY_WINDOW_HOURS", ["0", "8761", "nan"]),
+        ("RETENTION_DAYS", ["0", "3651", "nan"]),
+        ("TRUSTED_PROXY_COUNT", ["-1", "11"]),
+        ("WEB_CONCURRENCY", ["0", "65"]),
+        ("LOG_FORMAT", ["xml"]),
+        ("ALERT_WEBHOOK_URL", ["hooks.slack.example/hidden"]),
+    ],
+)
+def test_what_would_not_work_is_refused_by_name_without_its_value(environment, name, bad):
+    for value in bad:
+        environment(**{name: value})
+        with pytest.raises(SettingsError, match=f"^{name}: ") as caught:
+            Settings.load()
+        assert "hidden" not in str(caught.value)
+
+
+def test_settings_never_change(environment):
+    environment()
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings.load().database_pool_size = 5
+
+
 def test_without_a_source_of_keys_nothing_starts(environment):
     environment(SUPABASE_JWT_SECRET="")
     with pytest.raises(SettingsError, match="SUPABASE_JWT_SECRET or SUPABASE_URL"):
@@ -62,6 +97,7 @@ def test_lists_are_separated_by_commas(environment):
     environment(OPENROUTER_FALLBACK_MODELS="a/one, b/two,", CORS_ORIGINS="https://app.example")
     settings = Settings.load()
     assert settings.openrouter_fallback_models == ("a/one", "b/two")
+    assert settings.configured_models == {"openai/gpt-4o-mini", "a/one", "b/two"}
     assert settings.cors_origins == ("https://app.example",)
 
 
@@ -96,6 +132,10 @@ def test_the_defaults_are_what_the_readme_promises():
     times = Times.of(Settings(**{name.lower(): value for name, value in GOOD.items()}))
     assert (times.deadline_s, times.patience_s, times.worker_patience_s) == (30, 10, 30)
     assert times.lease_s + times.sweep_every_s <= 30
+    # Who hears no notification still gets on: a worker at once, a caller soon.
+    assert times.poll_s <= 1
+    assert times.look_s <= 5
+    assert DevelopmentSettings().openrouter_timeout_ms == 30_000
 
 
 @pytest.mark.parametrize("deadline_ms", [1, 30_000])
