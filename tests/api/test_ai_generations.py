@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import psycopg
@@ -214,22 +215,31 @@ def test_an_etag_spares_what_is_known(client):
     assert client.get(location, headers=known).status_code == 200
 
 
-def test_waiting_ends_with_the_generation(client):
+@pytest.fixture
+def attentive(client):
+    """A client of a service that hears of changes and never looks by itself."""
+    runtime = replace(client.runtime, times=replace(client.runtime.times, look_s=3600))
+    return replace(client, runtime=runtime)
+
+
+def test_waiting_ends_with_the_generation(attentive):
+    client = attentive
     location = start(client)
     with ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(client.get, f"{location}?wait=25") for _ in range(2)]
-        while not client.runtime.changes._listening:
-            pass
+        until(lambda: client.query("select 1 from pg_stat_activity where query = 'listen recto_generation_jobs'"))
         assert client.work() == ["succeeded"]
         answers = [answer.result(20) for answer in waiting]  # before its time is over
     assert [answer.json["status"] for answer in answers] == ["succeeded"] * 2
 
 
-def test_waiting_with_a_known_state_ends_with_any_change(client):
+def test_waiting_with_a_known_state_ends_with_any_change(attentive):
+    client = attentive
     location = start(client)
     known = {"If-None-Match": client.get(location).headers["ETag"]}
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(client.get, f"{location}?wait=25", headers=known)
+        until(lambda: client.query("select 1 from pg_stat_activity where query = 'listen recto_generation_jobs'"))
         client.claim()
         assert waiting.result(20).json["status"] == "running"
 
