@@ -6,6 +6,7 @@ from tests.conftest import until
 
 from recto.db import leases
 from recto.db.leases import Leases
+from recto.db.pool import as_process, as_worker
 
 TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
 
@@ -68,3 +69,10 @@ def test_a_renewal_that_fails_is_tried_again(client, fast, monkeypatch):
     monkeypatch.setattr(leases, "renew", failing)
     with fast.renewed(job.job_id):
         until(lambda: left_s(client, job.job_id) > 3000)
+
+
+@pytest.mark.parametrize("acting", [as_process, as_worker])
+def test_the_server_ends_a_transaction_whose_process_was_stopped(client, acting):
+    """It holds locks that others wait for, every worker's claim among them."""
+    with acting(client.runtime.pool) as conn:
+        assert conn.execute("show idle_in_transaction_session_timeout").fetchone() == ("10s",)

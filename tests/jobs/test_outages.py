@@ -84,39 +84,44 @@ def headers(service, user_id, **more):
 def test_a_database_that_dies_while_twenty_wait_costs_no_answer_and_no_row(killable, provider, start_impatient):
     url, database = killable
     provider.gate.clear()
-    with ExitStack() as running, ThreadPoolExecutor(20) as threads, open_pool(url, 2) as pool:
+    with ExitStack() as running, ThreadPoolExecutor(25) as threads, open_pool(url, 2) as pool:
         plain = running.enter_context(start_impatient(DATABASE_URL=url))
         counted = running.enter_context(start_impatient(DATABASE_URL=url, QUOTA_GENERATIONS_PER_MONTH=QUOTA))
-        users = {f"tag-{number}": uuid4() for number in range(20)}
-        answers = {
-            tag: threads.submit(
-                requests.post,
-                f"{service.url}/generations",
-                json=body(tag),
-                headers=headers(service, user_id),
-                timeout=60,
-            )
-            for service, (tag, user_id) in zip([plain, counted] * 10, users.items(), strict=True)
-        }
-        until(lambda: provider.open == 20)
+
+        def send(path, service, tag, user_id):
+            key = {"Idempotency-Key": tag} if path == "/sessions/ai" else {}
+            url = f"{service.url}{path}"
+            return requests.post(url, json=body(tag), headers=headers(service, user_id, **key), timeout=60)
+
+        users = {f"tag-{number}": uuid4() for number in range(25)}
+        sent = [
+            ("/sessions/ai" if number >= 20 else "/generations", (plain, counted)[number % 2], tag, user_id)
+            for number, (tag, user_id) in enumerate(users.items())
+        ]
+        answers = [threads.submit(send, *request) for request in sent]
+        until(lambda: provider.open == 25)
         database.kill()
         provider.gate.set()
-        read = {tag: answer.result() for tag, answer in answers.items()}
-        assert {answer.status_code for answer in read.values()} == {200}
-        assert {answer.json()["generation_id"] for answer in read.values()} == {None}
+        read = [answer.result() for answer in answers]
+        assert {answer.status_code for answer in read[:20]} == {200}
+        assert {answer.json()["generation_id"] for answer in read[:20]} == {None}
+        assert {answer.status_code for answer in read[20:]} == {503}
         delayed = [line for service in (plain, counted) for line in lines(service.log, "commit_delayed")]
-        assert {line["source_text_hash"] for line in delayed} == set(map(hash_of, users))
+        assert {line["user_id"] for line in delayed} == set(map(str, users.values()))
         assert {(line["cost_usd"], line["tokens_input"]) for line in delayed} == {(0.001, 100)}
 
         database.start()
         jobs = Jobs(url, pool)
-        until(lambda: jobs.rows("select count(*) as n from generations")[0]["n"] == 20)
+        until(lambda: jobs.rows("select count(*) as n from generations")[0]["n"] == 25)
         rows = jobs.rows("select user_id, source_text_hash from generations")
         assert {row["user_id"]: row["source_text_hash"] for row in rows} == {
             user_id: hash_of(tag) for tag, user_id in users.items()
         }
-        assert jobs.rows("select count(*) as n, sum(amount) as amount from usage_ledger") == [{"n": 10, "amount": 10}]
+        assert jobs.rows("select count(*) as n, sum(amount) as amount from usage_ledger") == [{"n": 15, "amount": 15}]
         assert jobs.rows("select 1 from generation_jobs where status <> 'succeeded'") == []
+        again = [send(*request) for request in sent[20:]]  # with their keys
+        assert {answer.status_code for answer in again} == {200}
+        assert sum(provider.calls.values()) == 25
 
 
 def lines(log, event):

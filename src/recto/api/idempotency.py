@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from hashlib import sha256
 from typing import ParamSpec
+from uuid import UUID
 
 import psycopg
 from flask import Response, current_app, g, request
@@ -87,27 +88,34 @@ def _replay(answer: Answer) -> Response:
     return response
 
 
-def keep_answer(conn: Connection, response: Response) -> None:
-    """Keep the answer in the transaction that commits what it says, if the request has a key."""
-    if claim := g.get("idempotency_claim"):
-        idempotency.store_in(conn, claim, _answer(response))
-        g.is_answer_kept = True
+def answer_keeper(job_id: UUID) -> Callable[[Connection, Response], None]:
+    """Return what keeps the answer in the transaction that commits what it says, if the request has a key.
+
+    It may be called after the request has ended: the commit is late when the database is away.
+    """
+    claim: Claim | None = g.get("idempotency_claim")
+
+    def keep(conn: Connection, response: Response) -> None:
+        if claim is not None:
+            idempotency.store_in(conn, claim, _answer(response, job_id))
+
+    return keep
 
 
-def _answer(response: Response) -> Answer:
+def _answer(response: Response, job_id: UUID | None) -> Answer:
     return Answer(
         response.status_code,
         response.get_data(),
         response.headers.get("Location"),
         response.headers.get("Retry-After"),
-        g.get("job_id"),
+        job_id,
     )
 
 
 def _settle(claim: Claim, response: Response) -> None:
     try:
         if response.status_code < 300 or response.status_code == 502:
-            idempotency.store(runtime().pool, claim, _answer(response))
+            idempotency.store(runtime().pool, claim, _answer(response, g.get("job_id")))
         else:
             idempotency.release(runtime().pool, claim)
     except (psycopg.Error, PoolTimeout) as error:  # the caller gets the answer all the same

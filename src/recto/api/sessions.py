@@ -1,6 +1,6 @@
 """``/sessions/ai``: generations that are waited for, kept for review, and retried when they failed."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from flask import Blueprint, Response, g, request
@@ -8,7 +8,7 @@ from flask import Blueprint, Response, g, request
 from recto.api.auth import require_user
 from recto.api.context import parse_uuid, respond, runtime
 from recto.api.errors import failure
-from recto.api.idempotency import idempotent, keep_answer
+from recto.api.idempotency import answer_keeper, idempotent
 from recto.api.job_contract import (
     AiGeneration,
     CreatedSession,
@@ -85,11 +85,13 @@ def retry(generation_id: str) -> Response:
 
 def _run(attempt: Attempt) -> Response:
     g.job_id = attempt.job_id
-    outcome, facts = run(runtime(), attempt, on_success=lambda conn, results: keep_answer(conn, _created(*results)))
+    keep, window = answer_keeper(attempt.job_id), runtime().settings.retry_window
+    outcome, facts = run(runtime(), attempt, on_success=lambda conn, results: keep(conn, _created(window, *results)))
     g.outcome = facts | {"job_id": str(attempt.job_id)}
     match outcome:
         case Succeeded(results):
-            return _created(*results)
+            g.is_answer_kept = True
+            return _created(window, *results)
         case Failed(error, job):
             wait_s = _retry_after_s(job, error.retry_after_s)
             return failure(error, retry_after_s=wait_s, generation_id=str(attempt.job_id))
@@ -116,14 +118,14 @@ def _answer_again(job_id: UUID) -> Response:
         raise InProgress
     g.job_id = job_id
     quota = usage.find(pool, g.user.id, settings.quota_generations_per_month)
-    return _created(job, suggestions.find(pool, g.user.id, job_id), quota)
+    return _created(settings.retry_window, job, suggestions.find(pool, g.user.id, job_id), quota)
 
 
-def _created(job: JobRow, proposals: list[SuggestionRow], quota: UsageRow | None) -> Response:
+def _created(retry_window: timedelta, job: JobRow, proposals: list[SuggestionRow], quota: UsageRow | None) -> Response:
     return respond(
         CreatedSession(
             session=ReviewSession(id=job.session_id or job.id, proposals=[Suggestion.of(row) for row in proposals]),
-            generation=AiGeneration.of(job, retry_window=runtime().settings.retry_window),
+            generation=AiGeneration.of(job, retry_window=retry_window),
             meta=Meta(quota=Usage.model_validate(quota)),
         )
     )

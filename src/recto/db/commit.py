@@ -80,7 +80,7 @@ class Commits:
                 if self._closed.wait(_PAUSE_S):
                     return
                 continue
-            except psycopg.Error as error:  # the database refuses it, now and later
+            except Exception as error:  # noqa: BLE001  it would fail again, and those after it must not wait
                 log.error("commit_refused", reason=type(error).__name__)
             with self._lock:
                 self._late.popleft()

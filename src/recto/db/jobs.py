@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from recto.db.pool import Pool, as_user
+from recto.db.pool import Pool, as_process, as_user
 from recto.errors import NotFound
 from recto.telemetry import Gauges
 
@@ -113,8 +113,7 @@ def record_event(conn: Connection, user_id: UUID, job_id: UUID, event: str) -> N
 
 def in_flight(pool: Pool) -> Gauges:
     """Return what waits and what runs, of all users and workers."""
-    with pool.connection() as conn, conn.transaction():
-        conn.execute("select set_config('role', 'recto_service', true)")
+    with as_process(pool) as conn:
         row = conn.execute("select * from recto.jobs_in_flight()").fetchone()
     assert row is not None  # noqa: S101  the function returns one row
     return Gauges(*row)

@@ -9,14 +9,13 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from recto.db.pool import Pool
+from recto.db.pool import Pool, as_process
 from recto.telemetry import log
 
 
 def renew(pool: Pool, holder: UUID, job_ids: list[UUID], lease_s: float) -> None:
     """Let those of the jobs that ``holder`` still owns be its own for ``lease_s`` from now."""
-    with pool.connection() as conn, conn.transaction():
-        conn.execute("select set_config('role', 'recto_service', true)")
+    with as_process(pool) as conn:
         conn.execute("select recto.renew_leases(%s, %s, %s)", (holder, job_ids, timedelta(seconds=lease_s)))
 
 

@@ -13,6 +13,9 @@ Pool = ConnectionPool[Connection]
 
 _TRANSACTION_POOLER_PORT = "6543"
 
+# A process that was stopped in a transaction holds its locks, of which one is every worker's: the server ends it.
+_IDLE_FOR = "10s"
+
 # Left to itself the pool pauses ever longer between two tries to connect, up to minutes after a long outage. It gives
 # up after this time, and the next request makes it try again.
 _RECONNECT_FOR_S = 3.0
@@ -90,6 +93,13 @@ def as_service(pool: Pool, user_id: UUID) -> Iterator[Connection]:
 
 
 @contextmanager
+def as_process(pool: Pool) -> Iterator[Connection]:
+    """Lend a connection in a transaction that sees no row at all, to call what may be done for many users at once."""
+    with _acting(pool, "recto_service", "") as conn:
+        yield conn
+
+
+@contextmanager
 def as_worker(pool: Pool) -> Iterator[Connection]:
     """Lend a connection in a transaction that sees everybody's jobs. Only workers' logins may take on its role."""
     with _acting(pool, "recto_worker", "") as conn:
@@ -101,7 +111,7 @@ def _acting(pool: Pool, role: str, claims: str) -> Iterator[Connection]:
     with pool.connection() as conn, conn.transaction():
         conn.execute(
             "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true),"
-            " set_config('search_path', 'public', true)",
-            (claims, role),
+            " set_config('search_path', 'public', true), set_config('idle_in_transaction_session_timeout', %s, true)",
+            (claims, role, _IDLE_FOR),
         )
         yield conn

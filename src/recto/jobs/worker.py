@@ -134,6 +134,8 @@ class _Worker:
                 move(self._runtime)
             except (psycopg.Error, PoolTimeout) as error:
                 log.warning("periodic_work_failed", move=move.__name__, reason=type(error).__name__)
+                # After an outage all leases are over: those who live renew theirs, or commit, before others take over.
+                self._stopping.wait(self._runtime.times.lease_s)
             except Exception as error:  # noqa: BLE001  the next turn may succeed
                 log_failure(error)
             self._stopping.wait(seconds)
