@@ -6,7 +6,9 @@ import psycopg
 import pytest
 from psycopg_pool import PoolTimeout
 from structlog.testing import capture_logs
+from tests.conftest import until
 
+from recto.db import commit
 from recto.db.commit import Commits, Delayed
 
 FIGURES = {"job_id": "a-job", "tokens_input": 7}
@@ -37,6 +39,15 @@ def test_a_database_that_blinks_costs_nothing_but_time(failure):
     assert database.tries == 3
 
 
+def test_a_caller_waits_for_as_long_as_it_may_and_no_longer(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(commit, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(commit, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
+    with pytest.raises(Delayed):
+        Commits(10).write(Database().write, figures=FIGURES)
+    assert 10 <= clock[0] <= 11
+
+
 def test_what_the_database_refuses_is_not_tried_again():
     database = Database(psycopg.errors.CheckViolation("no"))
     with pytest.raises(psycopg.errors.CheckViolation):
@@ -55,9 +66,10 @@ def test_what_is_late_is_logged_at_once_and_written_when_the_database_is_back():
     commits.close()
 
 
-def test_several_late_writes_are_all_written_and_a_refused_one_holds_up_none():
+@pytest.mark.parametrize("refusal", [psycopg.errors.CheckViolation("no"), KeyError("a mistake of ours")])
+def test_several_late_writes_are_all_written_and_a_refused_one_holds_up_none(refusal):
     databases = [Database(), Database(), Database()]
-    databases[1].failures = [psycopg.OperationalError("away"), psycopg.errors.CheckViolation("no")]
+    databases[1].failures = [psycopg.OperationalError("away"), PoolTimeout("none free"), refusal]
     commits = Commits(0)
     for database in databases:
         with pytest.raises(Delayed):
@@ -81,10 +93,39 @@ def test_after_all_is_written_a_later_outage_is_handled_alike():
     commits.close()
 
 
+def test_the_end_of_the_process_is_the_last_try(monkeypatch):
+    databases, commits = [Database(), Database()], Commits(-1)
+    monkeypatch.setattr(commit, "_PAUSE_S", 3600)
+    for database in databases:
+        with pytest.raises(Delayed):
+            commits.write(database.write, figures=FIGURES)
+    until(lambda: databases[0].tries == 2)
+    for database in databases:
+        database.back.set()
+    commits.close()
+    assert all(database.written.is_set() for database in databases)
+
+
 def test_what_cannot_be_written_before_the_end_is_counted_in_the_log():
-    commits = Commits(0)
+    database, commits = Database(), Commits(0)
     with pytest.raises(Delayed):
-        commits.write(Database().write, figures=FIGURES)
+        commits.write(database.write, figures=FIGURES)
     with capture_logs() as logs:
         commits.close()
     assert {"event": "commits_lost", "log_level": "error", "count": 1} in logs
+    assert database.tries >= 2  # the last one after the caller's
+
+
+def test_no_more_is_kept_than_memory_holds(monkeypatch):
+    monkeypatch.setattr(commit, "_MOST_LATE", 2)
+    databases, commits = [Database(), Database(), Database()], Commits(0)
+    with capture_logs() as logs:
+        for database in databases:
+            with pytest.raises(Delayed):
+                commits.write(database.write, figures=FIGURES)
+    assert [line["event"] for line in logs].count("commits_lost") == 1
+    for database in databases:
+        database.back.set()
+    assert databases[1].written.wait(20)
+    commits.close()
+    assert not databases[2].written.is_set()

@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from psycopg_pool import PoolTimeout
 from tests.conftest import until
 
 from recto.db import leases
@@ -54,12 +55,17 @@ def test_what_somebody_else_owns_or_has_ended_is_not_renewed(client, change):
     client.query(f"update generation_jobs set {change}")
     leases.renew(client.runtime.pool, job.holder, [job.job_id], 3600)
     assert left_s(client, job.job_id) < 20
+    with client.runtime.pool.connection() as conn:
+        assert conn.execute("show role").fetchone() == ("none",)
 
 
 def test_a_renewal_that_fails_is_tried_again(client, fast, monkeypatch):
     (job,) = claim(client, 1)
     client.query(f"update generation_jobs set holder = '{fast.holder}'")
-    renew, failures = leases.renew, [psycopg.OperationalError("away"), psycopg.InterfaceError("gone")]
+    renew, failures = (
+        leases.renew,
+        [PoolTimeout("none free"), psycopg.OperationalError("away"), psycopg.InterfaceError("gone")],
+    )
 
     def failing(*arguments):
         if failures:

@@ -7,7 +7,6 @@ from time import monotonic, sleep
 from typing import TypeVar
 
 import psycopg
-from psycopg_pool import PoolTimeout
 
 from recto.telemetry import log
 
@@ -31,7 +30,7 @@ class Commits:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._late: deque[Callable[[], object]] = deque(maxlen=_MOST_LATE)
+        self._late: deque[Callable[[], object]] = deque()
         self._lock = Lock()
         self._thread: Thread | None = None
         self._closed = Event()
@@ -45,7 +44,7 @@ class Commits:
         while True:
             try:
                 return write()
-            except (psycopg.OperationalError, PoolTimeout) as error:
+            except psycopg.OperationalError as error:  # a pool that has no connection to give raises one, too
                 if monotonic() > give_up:
                     log.error("commit_delayed", reason=type(error).__name__, **figures)
                     self._keep(write)
@@ -55,15 +54,19 @@ class Commits:
     def close(self) -> None:
         """Try once more to write what is late."""
         self._closed.set()
-        if self._thread is not None:
-            self._thread.join(_LAST_TRY_S)
+        thread = self._thread
+        if thread is not None:
+            thread.join(_LAST_TRY_S)
         if self._late:
             log.error("commits_lost", count=len(self._late))
 
     def _keep(self, write: Callable[[], object]) -> None:
         with self._lock:
+            if len(self._late) >= _MOST_LATE:
+                log.error("commits_lost", count=1)
+                return
             self._late.append(write)
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._thread = Thread(target=self._write_late, name="late commits", daemon=True)
                 self._thread.start()
 
@@ -74,13 +77,15 @@ class Commits:
                     self._thread = None
                     return
                 write = self._late[0]
+            last_try = self._closed.is_set()
             try:
                 write()
-            except (psycopg.OperationalError, PoolTimeout):
-                if self._closed.wait(_PAUSE_S):
+            except psycopg.OperationalError:
+                if last_try:
                     return
+                self._closed.wait(_PAUSE_S)
                 continue
-            except Exception as error:  # noqa: BLE001  it would fail again, and those after it must not wait
+            except Exception as error:  # noqa: BLE001  it would fail again, and must not hold up the others
                 log.error("commit_refused", reason=type(error).__name__)
             with self._lock:
                 self._late.popleft()

@@ -7,7 +7,6 @@ from threading import Event, Lock, Thread
 from uuid import UUID, uuid4
 
 import psycopg
-from psycopg_pool import PoolTimeout
 
 from recto.db.pool import Pool, as_process
 from recto.telemetry import log
@@ -64,5 +63,5 @@ class Leases:
                 continue
             try:
                 renew(self._pool, self.holder, running, self.lease_s)
-            except (psycopg.Error, PoolTimeout) as error:
+            except psycopg.Error as error:
                 log.warning("leases_not_renewed", reason=type(error).__name__)
