@@ -189,6 +189,8 @@ def test_what_was_in_flight_goes_on(old, upgraded):
     deck = old.insert("decks", "id", id=uuid4(), user_id=USER)
     batches = old.job("deck", "pending", cost=3, deck_id=deck, model_used="a/model", queue_job_id=old.entry())
     old.suggestion(batches, deck_id=deck)
+    # A worker that was told to stop gave it back before anything came.
+    returned = old.job("review", "pending", attempts_left=3, queue_job_id=old.entry())
     # A caller waited for these two.
     session = old.job("session", "running", attempts=2, attempts_left=0, lease_until=NOW, session_id=uuid4())
     reserved = old.job("synchronous", "running", attempts_left=0, lease_until=NOW)
@@ -204,9 +206,11 @@ def test_what_was_in_flight_goes_on(old, upgraded):
         lost: FAILED["log_code"],
         waits: FAILED["log_code"],
         batches: "succeeded",
+        returned: "handed_back",
         session: None,
         reserved: None,
     }
+    assert client.delete(f"/ai/generations/{returned}").status_code == 204  # which counts against no quota
     recovered = set()
     while job_id := claims.recover_abandoned(client.runtime.pool):
         recovered.add(job_id)
@@ -216,6 +220,7 @@ def test_what_was_in_flight_goes_on(old, upgraded):
     assert {(row["id"], row["status"], row["reason"]) for row in ended} == {
         *((job_id, "succeeded", None) for job_id in (lost, waits, new, batches)),
         *((job_id, "failed", "worker_lost") for job_id in (session, reserved)),
+        (returned, "canceled", None),
     }
     assert len(client.get(f"/decks/{deck}/pairs").json["pairs"]) == 3
     assert {row["job_id"] for row in client.rows("usage_ledger")} == {lost, waits, new, batches}
