@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import jwt
 import psutil
+import psycopg
 import pytest
 import requests
 
@@ -72,6 +73,27 @@ def test_what_is_missing_is_said_in_a_line():
     assert done.stderr == b"recto: OPENROUTER_API_KEY: must be set\n"
 
 
+def test_what_can_be_expected_to_fail_is_said_without_a_traceback(empty_database, tmp_path):
+    with psycopg.connect(empty_database) as conn:
+        conn.execute("create schema recto")
+        conn.execute("create table recto.migrations as select 'a-newer-one.sql' as name, '' as checksum")
+    commands = {
+        b"connection": ("migrate", "DATABASE_URL", "postgresql://127.0.0.1:1/nobody-listens"),
+        b"a-newer-one.sql was applied to this database but is missing here": (
+            "migrate",
+            "DATABASE_URL",
+            empty_database,
+        ),
+        b"too long for a Unix socket": ("dev", "RECTO_DATA_DIR", str(tmp_path / ("x" * 100))),
+    }
+    for reason, (command, variable, value) in commands.items():
+        done = run(command, environment={variable: value})
+        assert done.returncode == 1
+        assert done.stderr.startswith(b"recto: ")
+        assert reason in done.stderr
+        assert b"Traceback" not in done.stderr
+
+
 def test_a_token_is_signed_with_the_configured_secret():
     secret = "a configured secret that is long enough for HS256"
     user = "8f14e45f-ceea-467f-a0e6-1f5d9b7d1b1a"
@@ -87,7 +109,8 @@ def test_the_development_secret_is_made_at_random_and_kept_private(tmp_path):
     assert len(secrets[0]) >= 43
     assert (tmp_path / "a" / "development-secret").stat().st_mode & 0o777 == 0o600
     for token, secret in zip(tokens, (secrets[0], secrets[0], secrets[1]), strict=True):
-        assert jwt.decode(token.decode().strip(), secret, algorithms=["HS256"], audience="authenticated")
+        claims = jwt.decode(token.decode().strip(), secret, algorithms=["HS256"], audience="authenticated")
+        assert claims["sub"] == str(dev.USER_ID)
 
 
 def test_two_first_starts_at_once_have_the_same_secret(tmp_path, monkeypatch):
@@ -140,6 +163,39 @@ def test_cards_are_written_as_csv_and_anki(tmp_path):
     deck = tmp_path / "deck.apkg"
     assert run("generate", str(source), "--sandbox", "--format", "anki", "-o", str(deck)).returncode == 0
     assert "collection.anki2" in zipfile.ZipFile(deck).namelist()
+
+
+def test_the_model_and_the_deck_can_be_named(sandbox, tmp_path):
+    deck = tmp_path / "deck.apkg"
+    configured = {
+        "OPENROUTER_API_KEY": "key",
+        "OPENROUTER_BASE_URL": sandbox.base_url,
+        "OPENROUTER_MODEL": "sandbox/empty",
+    }
+    named = ["generate", "-", "--model", "sandbox/fenced"]
+    assert json.loads(run(*named, text=TEXT, environment=configured).stdout)["generated_count"] > 0
+    refused = run("generate", "-", "--sandbox", "--model", "sandbox/empty", text=TEXT)
+    assert b"upstream_invalid_response" in refused.stderr
+    assert run(*named, "--format", "anki", "--deck", "Codices", "-o", str(deck), text=TEXT, environment=configured)
+    assert b"Codices" in zipfile.ZipFile(deck).read("collection.anki2")
+
+
+def test_an_anki_deck_is_not_written_to_a_terminal():
+    ours, terminal = os.openpty()
+    try:
+        done = subprocess.run(
+            [RECTO, "generate", "-", "--sandbox", "--format", "anki"],
+            input=TEXT.encode(),
+            stdout=terminal,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"]},
+            check=False,
+        )
+    finally:
+        os.close(terminal)
+        os.close(ours)
+    assert done.returncode == 2
+    assert b"--output" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def generate(
     file: BinaryIO, output_format: str, output: BinaryIO, model: str | None, deck: str, use_sandbox: bool
 ) -> None:
     """Make flashcards of FILE, or of standard input for "-". Needs neither a server nor a database."""
-    if output_format == "anki" and output.name == "<stdout>" and sys.stdout.isatty():
+    if output_format == "anki" and output.name == "-" and sys.stdout.isatty():
         raise click.UsageError("An Anki deck is not for the eye; redirect the output, or name a file with --output.")
     with ExitStack() as started:
         if use_sandbox:
