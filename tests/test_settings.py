@@ -1,4 +1,8 @@
+import json
+import re
 import runpy
+import socket
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -138,10 +142,60 @@ def test_the_defaults_are_what_the_readme_promises():
     assert DevelopmentSettings().openrouter_timeout_ms == 30_000
 
 
-@pytest.mark.parametrize("deadline_ms", [1, 30_000])
-def test_gunicorn_lets_the_longest_request_end(environment, monkeypatch, deadline_ms):
+@pytest.fixture
+def gunicorn_conf(environment, monkeypatch):
+    """Read gunicorn.conf.py as gunicorn does."""
     monkeypatch.setattr("gunicorn.util.write_error", None)  # the file sets it
-    environment(OPENROUTER_TIMEOUT_MS=str(deadline_ms), WEB_CONCURRENCY="3")
-    configured = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+
+    def read(**values):
+        environment(**values)
+        return runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+
+    return read
+
+
+@pytest.mark.parametrize("deadline_ms", [1, 30_000])
+def test_gunicorn_lets_the_longest_request_end(gunicorn_conf, deadline_ms):
+    configured = gunicorn_conf(OPENROUTER_TIMEOUT_MS=str(deadline_ms), WEB_CONCURRENCY="3")
     assert configured["graceful_timeout"] == Times(deadline_s=deadline_ms / 1000).graceful_stop_s
     assert configured["workers"] == 3
+
+
+def test_gunicorn_holds_many_waiting_requests_in_processes_that_share_no_connection(gunicorn_conf):
+    configured = gunicorn_conf()
+    assert (configured["worker_class"], configured["worker_connections"], configured["backlog"]) == (
+        "gevent",
+        2000,
+        2048,
+    )
+    assert configured["preload_app"] is False
+    # A process that is stuck for as long as a provider may take is not stuck yet.
+    assert configured["timeout"] > 30
+    assert configured["control_socket_disable"] is True  # it would be a file in the user's home
+
+
+def test_the_proxy_hangs_up_before_gunicorn_does(gunicorn_conf):
+    readme = (ROOT / "README.md").read_text()
+    (proxy_s,) = re.findall(r"keepalive_timeout (\d+)s;", readme)
+    assert gunicorn_conf()["keepalive"] == int(proxy_s) + 1
+
+
+@pytest.mark.parametrize(("status", "code"), [(431, "invalid_request"), (500, "internal_error")])
+def test_an_error_of_gunicorns_own_ends_the_connection_in_the_one_envelope(gunicorn_conf, status, code):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        gunicorn_conf()["_write_error"](theirs, status, "The Reason", "eyJ.what.was-sent")
+        head, _, body = ours.recv(10_000).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} The Reason\r\n".encode())
+    assert b"Connection: close" in head
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert json.loads(body) == {"error": code, "message": "The Reason."}
+
+
+def test_a_worker_of_gunicorn_that_ends_closes_what_its_app_holds(gunicorn_conf):
+    closed = []
+    app = SimpleNamespace(extensions={"recto": SimpleNamespace(close=lambda: closed.append("app"))})
+    worker_exit = gunicorn_conf()["worker_exit"]
+    worker_exit(None, SimpleNamespace(wsgi=app))
+    worker_exit(None, SimpleNamespace())  # it did not get as far as its app
+    assert closed == ["app"]

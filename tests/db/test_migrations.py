@@ -1,9 +1,12 @@
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import psycopg
 import pytest
+from tests.conftest import until
 
+from recto.db import migrations
 from recto.db.migrations import SQL_FOLDER, MigrationError, migrate, pending
 
 
@@ -22,6 +25,43 @@ def test_four_simultaneous_starters_apply_each_file_once(empty_database):
     with ThreadPoolExecutor(4) as pool:
         applied = [name for names in pool.map(migrate, [empty_database] * 4) for name in names]
     assert sorted(applied) == sorted(file.name for file in SQL_FOLDER.glob("*.sql"))
+
+
+@contextmanager
+def held(database, lock):
+    """A lock that somebody else holds, and how many wait for any."""
+    with psycopg.connect(database) as conn:
+        conn.execute("select pg_advisory_xact_lock(%s)", (lock,))
+        with psycopg.connect(database, autocommit=True) as look:
+            yield lambda: look.execute("select count(*) from pg_locks where not granted").fetchone()[0]
+
+
+def test_nothing_is_made_while_another_starter_makes_it(empty_database):
+    with ThreadPoolExecutor(1) as threads:
+        with held(empty_database, migrations._LOCK) as waiting, psycopg.connect(empty_database) as conn:
+            starter = threads.submit(migrate, empty_database)
+            until(lambda: waiting() == 1)
+            assert conn.execute("select to_regnamespace('recto')").fetchone() == (None,)
+        assert starter.result()
+
+
+def test_a_starter_waits_for_the_file_that_another_applies(empty_database, tmp_path):
+    (tmp_path / "0001_slow.sql").write_text("select pg_advisory_xact_lock(42)")
+    with ThreadPoolExecutor(2) as threads:
+        with held(empty_database, 42) as waiting:
+            starters = []
+            for number in (1, 2):
+                starters.append(threads.submit(migrate, empty_database, tmp_path))
+                until(lambda number=number: waiting() == number)
+        assert sorted(starter.result() for starter in starters) == [[], ["0001_slow.sql"]]
+
+
+def test_files_are_applied_in_the_order_of_their_numbers(empty_database, tmp_path):
+    names = [f"{number:04}.sql" for number in (2, 10, 1, 9)]
+    for name in names:
+        (tmp_path / name).write_text("select 1")
+    (tmp_path / "notes.sql").write_text("this is no migration")
+    assert migrate(empty_database, tmp_path) == sorted(names)
 
 
 def test_an_edited_file_is_refused_before_anything_is_changed(database, folder):
