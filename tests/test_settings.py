@@ -139,6 +139,7 @@ def test_the_defaults_are_what_the_readme_promises():
     # Who hears no notification still gets on: a worker at once, a caller soon.
     assert times.poll_s <= 1
     assert times.look_s <= 5
+    assert times.backoff_s <= 5
     assert DevelopmentSettings().openrouter_timeout_ms == 30_000
 
 

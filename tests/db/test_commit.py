@@ -43,9 +43,11 @@ def test_a_caller_waits_for_as_long_as_it_may_and_no_longer(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(commit, "monotonic", lambda: clock[0])
     monkeypatch.setattr(commit, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
+    commits = Commits(10)
     with pytest.raises(Delayed):
-        Commits(10).write(Database().write, figures=FIGURES)
+        commits.write(Database().write, figures=FIGURES)
     assert 10 <= clock[0] <= 11
+    commits.close()
 
 
 def test_what_the_database_refuses_is_not_tried_again():
@@ -114,6 +116,7 @@ def test_what_cannot_be_written_before_the_end_is_counted_in_the_log():
         commits.close()
     assert {"event": "commits_lost", "log_level": "error", "count": 1} in logs
     assert database.tries >= 2  # the last one after the caller's
+    assert not commits._thread.is_alive()
 
 
 def test_no_more_is_kept_than_memory_holds(monkeypatch):

@@ -1,5 +1,6 @@
 """The PostgreSQL that needs no installation: who shares it, who stops it, and what it survives."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -173,14 +174,14 @@ def test_a_server_that_never_answers_is_said_to_be_so(cluster, monkeypatch):
         process = server(cluster)
         process.suspend()
         monkeypatch.setattr(embedded, "_START_TIMEOUT_S", 1)
-        try:
-            with (
-                pytest.raises(embedded.EmbeddedPostgresError, match="answers nobody"),
-                embedded.running(cluster, durable=False),
-            ):
-                pass
-        finally:
-            process.resume()
+        with (
+            pytest.raises(embedded.EmbeddedPostgresError, match="answers nobody"),
+            embedded.running(cluster, durable=False),
+        ):
+            pass
+    # Nobody waited for it, but it was told.
+    process.resume()
+    until(lambda: is_gone(process))
 
 
 def test_what_a_killed_first_start_left_is_in_nobodys_way(short_folder):
@@ -192,11 +193,50 @@ def test_what_a_killed_first_start_left_is_in_nobodys_way(short_folder):
     shutil.rmtree(folder)
 
 
+@contextmanager
+def start_lock(folder):
+    """What starters and leavers take; yields whether a process waits for it."""
+    with (folder / "start.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield lambda pid: any(
+            "->" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines()
+        )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists who waits for a lock")
+def test_nobody_starts_or_stops_the_server_while_another_does(cluster):
+    hold = [sys.executable, "-c", HOLD, str(cluster)]
+    with start_lock(cluster) as is_waiting:
+        process = subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        until(lambda: is_waiting(process.pid))
+        assert not (cluster / "pg18/data/postmaster.pid").exists()
+    url = process.stdout.readline().strip()
+    with start_lock(cluster) as is_waiting:
+        process.stdin.close()
+        until(lambda: is_waiting(process.pid))
+        assert asked(url) == 1
+    process.stdout.close()
+    assert process.wait(60) == 0
+
+
 def test_two_first_starts_at_once_share_one_server(short_folder):
     folder = short_folder / uuid4().hex[:8]
-    with held_by_another_process(folder) as (_, one), held_by_another_process(folder) as (_, other):
-        assert one == other
-        assert asked(one) == 1
+    hold = [sys.executable, "-c", HOLD, str(folder)]
+    processes = [subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    one, other = (process.stdout.readline().strip() for process in processes)
+    assert one == other
+    assert asked(one) == 1
+    for process in processes:
+        process.communicate()
+    shutil.rmtree(folder)
+
+
+def test_a_cluster_that_cannot_be_made_says_why(short_folder):
+    folder = short_folder / uuid4().hex[:8]
+    (folder / "pg18").mkdir(parents=True)
+    (folder / "pg18/data.new").write_text("in the way")
+    with pytest.raises(embedded.EmbeddedPostgresError, match="initdb failed"), embedded.running(folder):
+        pass
     shutil.rmtree(folder)
 
 

@@ -1,6 +1,7 @@
 """A process renews the leases of all that it runs, and of nothing else."""
 
 from contextlib import closing
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -60,6 +61,19 @@ def test_what_somebody_else_owns_or_has_ended_is_not_renewed(client, change):
         with pool.connection() as conn:
             assert conn.execute("show role").fetchone() == ("none",)
     assert left_s(client, job.job_id) < 20
+
+
+def test_a_login_that_may_do_nothing_by_itself_renews(client):
+    (job,) = claim(client, 1)
+    url, login = client.runtime.settings.database_url, f"login_{uuid4().hex}"
+    client.query(f"create role {login} login noinherit")
+    client.query(f"grant recto_service to {login}")
+    try:
+        with closing(open_pool(url.replace("user=postgres", f"user={login}"), 1)) as pool:
+            leases.renew(pool, job.holder, [job.job_id], 3600)
+        assert left_s(client, job.job_id) > 3000
+    finally:
+        client.query(f"drop role {login}")
 
 
 def test_a_renewal_that_fails_is_tried_again(client, fast, monkeypatch):
