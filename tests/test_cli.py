@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -228,6 +229,7 @@ def development(short_folder, tmp_path):
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                start_new_session=True,
             )
         started.append(process)
         lines = []
@@ -254,16 +256,18 @@ def _processes(folder):
 def test_dev_serves_with_nothing_configured_and_stops_everything(development, free_port, short_folder, number):
     process, greeting = development(free_port, DATABASE_URL="postgresql://must-not-be-used.invalid/")
     bearer = greeting.split("Token")[1].split()[0]
-    example = requests.get(f"http://127.0.0.1:{free_port}/playground/example.json", timeout=30).json()
-    answer = requests.post(
-        f"http://127.0.0.1:{free_port}/generations",
-        json=example,
-        headers={"Authorization": f"Bearer {bearer}"},
-        timeout=30,
-    )
-    assert answer.status_code == 200
-    assert f"http://127.0.0.1:{free_port}/#token={bearer}" in greeting
-    process.send_signal(number)
+    url, headers = f"http://127.0.0.1:{free_port}", {"Authorization": f"Bearer {bearer}", "Connection": "close"}
+    example = requests.get(f"{url}/playground/example.json", timeout=30).json()
+    example["source_text"] += "\n[sandbox: slow]"
+    assert f"{url}/#token={bearer}" in greeting
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(requests.post, f"{url}/generations", json=example, headers=headers, timeout=60)
+        until(lambda: "in_flight 2.0" in requests.get(f"{url}/metrics", timeout=30).text)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does: all of the group get it
+        else:
+            process.send_signal(number)
+        assert answer.result().json()["generation_id"]  # the provider, the service and the database end after it
     assert process.wait(30) == 0
     assert _processes(short_folder / "dev") == []
     with pytest.raises(requests.ConnectionError):
