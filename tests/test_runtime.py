@@ -11,18 +11,22 @@ import pytest
 import responses
 
 from recto import tokens
+from recto.db import commit
 from recto.db.commit import Delayed
 from recto.errors import Unauthorized, UpstreamError
 from recto.runtime import Runtime, WorkerRuntime, bounds
 from recto.times import Times
 
-from .conftest import SECRET
+from .conftest import SECRET, until
 
 
-def test_a_process_that_ends_writes_what_is_late_and_leaves_nothing_running(settings):
+def test_a_process_that_ends_writes_what_is_late_and_leaves_nothing_running(settings, monkeypatch):
     runtime, back, written = Runtime.open(settings, Times(deadline_s=5, patience_s=-1)), Event(), Event()
+    monkeypatch.setattr(commit, "_PAUSE_S", 3600)  # so that nothing but the end makes it try again
+    tries = []
 
     def write():
+        tries.append(1)
         if not back.is_set():
             raise psycopg.OperationalError
         with runtime.pool.connection() as conn:
@@ -33,6 +37,7 @@ def test_a_process_that_ends_writes_what_is_late_and_leaves_nothing_running(sett
         runtime.commits.write(write, figures={})
     with runtime.leases.renewed(uuid4()), runtime.changes.of(uuid4(), uuid4()) as changed:
         assert changed.wait(20)
+    until(lambda: len(tries) == 2)
     back.set()
     runtime.close()
     assert written.is_set()

@@ -137,6 +137,7 @@ def test_the_defaults_are_what_the_readme_promises():
     times = Times.of(Settings(**{name.lower(): value for name, value in GOOD.items()}))
     assert (times.deadline_s, times.patience_s, times.worker_patience_s) == (30, 10, 30)
     assert times.lease_s + times.sweep_every_s <= 30
+    assert LONGEST_WAIT_S == 25
     # Who hears no notification still gets on: a worker at once, a caller soon.
     assert times.poll_s <= 1
     assert times.look_s <= 5
