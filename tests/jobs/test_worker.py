@@ -198,6 +198,8 @@ def test_a_place_that_another_worker_frees_is_taken_by_notification_alone(jobs, 
             first.process.send_signal(signal.SIGTERM)  # it takes no other
             provider.gate.set()
             assert jobs.ended(one, two) == ["succeeded"] * 2
+    ran = [json.loads(line) for line in first.log.read_text().splitlines()]
+    assert [line["job_id"] for line in ran if line["event"] == "job"] == [str(one)]
 
 
 def test_without_notifications_a_worker_looks_from_time_to_time(jobs, start_worker):

@@ -88,8 +88,8 @@ class _Worker:
         """Wait for a free thread and a due job; return None once the worker stops."""
         runtime = self._runtime
         while not self._stopping.is_set():
-            if not self._free.acquire(timeout=runtime.times.poll_s):
-                continue
+            if not self._free.acquire(timeout=runtime.times.poll_s) or self._stopping.is_set():
+                continue  # a job that begins after the signal might outlast what the service manager waits
             self._wake_up.clear()
             attempt = None
             try:
