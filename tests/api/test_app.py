@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import structlog
 
 from recto.api import create_app
 from recto.db import migrations
@@ -211,3 +212,8 @@ def test_the_documentation_loads_nothing_from_elsewhere(app):
     html = app.test_client().get("/docs").text
     assert re.findall(r'(?:src|href)="(?!/|#)[^"]*"', html) == []
     assert "createGeneration" in html
+
+
+def test_a_request_leaves_nothing_in_the_log_lines_of_the_next(client):
+    client.get("/generations", headers={"X-Request-ID": "the-first"})
+    assert structlog.contextvars.get_contextvars() == {}
