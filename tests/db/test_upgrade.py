@@ -199,6 +199,9 @@ def test_what_was_in_flight_goes_on(old, upgraded):
     run_at = {row["id"]: row["run_at"] for row in client.query("select id, run_at from generation_jobs")}
     assert run_at[waits] == in_an_hour
     assert run_at[new] < datetime.now(UTC)
+    in_background = client.query("select id from generation_jobs where in_background")
+    assert {row["id"] for row in in_background} == {lost, waits, new, batches, returned}
+    assert [row["attempt"] for row in client.query("select attempt from generation_error_logs")] == [1, 1]
     outcomes = {
         row["job_id"]: row["outcome"] for row in client.query("select job_id, outcome from generation_attempts")
     }
