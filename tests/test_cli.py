@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -128,21 +129,71 @@ def test_two_first_starts_at_once_have_the_same_secret(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["development-secret"]
 
 
-def test_dev_waits_for_as_long_as_its_parts_may_take_to_stop(monkeypatch, tmp_path, free_port):
-    waits = {}
-
-    @contextmanager
-    def stopped_at_once(module, _environment, stop_s):
-        waits[module[0]] = stop_s
-        yield SimpleNamespace(poll=lambda: 0)
-
-    monkeypatch.setattr(dev, "_running", stopped_at_once)
-    monkeypatch.setattr(dev.embedded, "running", lambda _folder: nullcontext("postgresql://none"))
+@pytest.fixture
+def parts_of_dev(monkeypatch, tmp_path, free_port):
+    """Run `recto dev` up to where its parts would start; return how it would start them."""
+    monkeypatch.setattr(dev.embedded, "running", lambda _folder: nullcontext("postgresql://embedded"))
     monkeypatch.setattr(dev.migrations, "migrate", lambda _url: None)
-    with pytest.raises(dev.DevelopmentError, match="did not start"):
-        dev.run(DevelopmentSettings(recto_data_dir=tmp_path, openrouter_timeout_ms=90_000), port=free_port)
+
+    def run_(**settings):
+        parts = {}
+
+        @contextmanager
+        def stopped_at_once(module, environment, stop_s):
+            parts[module[0]] = (module, environment, stop_s)
+            yield SimpleNamespace(poll=lambda: 0)
+
+        monkeypatch.setattr(dev, "_running", stopped_at_once)
+        with pytest.raises(dev.DevelopmentError, match="did not start"):
+            dev.run(DevelopmentSettings(recto_data_dir=tmp_path, **settings), port=free_port)
+        return parts
+
+    return run_
+
+
+def test_dev_waits_for_as_long_as_its_parts_may_take_to_stop(parts_of_dev):
+    parts = parts_of_dev(openrouter_timeout_ms=90_000)
     times = Times(deadline_s=90)
-    assert waits == {"gunicorn": times.web_stop_s, "recto.cli": times.worker_stop_s}
+    assert {name: stop_s for name, (_, _, stop_s) in parts.items()} == {
+        "gunicorn": times.web_stop_s,
+        "recto.cli": times.worker_stop_s,
+    }
+
+
+def test_dev_fills_in_what_is_not_set_and_nothing_else(parts_of_dev, monkeypatch, free_port):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://elsewhere")
+    monkeypatch.setenv("RATE_LIMIT_PER_USER", "1 per minute")
+    module, environment, _ = parts_of_dev()["gunicorn"]
+    # Nobody else on the network reaches it, and no idle browser holds it up.
+    assert module == ["gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{free_port}", "--keep-alive", "1"]
+    assert environment["DATABASE_URL"] == "postgresql://embedded"
+    assert (environment["RATE_LIMIT_PER_USER"], environment["RATE_LIMIT_PER_IP"]) == (
+        "1 per minute",
+        "600 per 5 minutes",
+    )
+    assert environment["LOG_FORMAT"] == "console"
+    assert environment["OPENROUTER_MODEL"] == "sandbox/extractive"
+    assert environment["OPENROUTER_BASE_URL"].startswith("http://127.0.0.1:")
+    assert len(environment["SUPABASE_JWT_SECRET"]) >= 43
+    _, environment, _ = parts_of_dev(openrouter_api_key="key", supabase_url="https://project.example")["recto.cli"]
+    assert not {"OPENROUTER_BASE_URL", "OPENROUTER_MODEL", "SUPABASE_JWT_SECRET"} & set(environment)
+
+
+def test_a_token_names_the_configured_project(tmp_path):
+    settings = DevelopmentSettings(
+        recto_data_dir=tmp_path, supabase_url="https://project.example", supabase_jwt_secret="a secret" * 8
+    )
+    claims = jwt.decode(dev.token(settings, dev.USER_ID), options={"verify_signature": False})
+    assert claims["iss"] == "https://project.example/auth/v1"
+
+
+def test_signals_mean_again_what_they_meant_before():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with dev.until_stopped():
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(60)
+        raise AssertionError("it was not stopped")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_cards_are_written_as_json():
@@ -280,6 +331,7 @@ def test_more_signals_do_not_break_off_the_stopping(development, free_port, shor
     def impatient():
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            os.killpg(process.pid, signal.SIGTERM)
         return process.returncode is not None
 
     until(impatient)
@@ -293,7 +345,8 @@ def test_dev_takes_over_what_a_killed_one_left(development, free_port, short_fol
     process, _ = development(free_port)
     process.kill()
     process.wait()
-    process, greeting = development(free_port + 1)
+    until(lambda: not any(f"127.0.0.1:{free_port}" in command for command in _processes("gunicorn")))
+    process, greeting = development(free_port)
     assert "Recto is running" in greeting
     process.terminate()
     assert process.wait(30) == 0
