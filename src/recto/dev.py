@@ -83,9 +83,8 @@ def secret(settings: DevelopmentSettings) -> str:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         # It gets its name when it is complete: another first start may read it at any time.
-        with NamedTemporaryFile("w", dir=path.parent) as file:  # which only its owner may read
-            file.write(secrets.token_urlsafe(48))
-            file.flush()
+        with NamedTemporaryFile(dir=path.parent, buffering=0) as file:  # which only its owner may read
+            file.write(secrets.token_urlsafe(48).encode())
             with suppress(FileExistsError):
                 os.link(file.name, path)
     return path.read_text()
