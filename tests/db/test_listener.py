@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from tests.conftest import until
+from tests.conftest import SOURCE_TEXT, until
 
 from recto.db.listener import JOB_CHANGES, JobChanges, Listener
 
@@ -31,6 +31,23 @@ def test_who_waits_hears_of_their_job_alone(database, changes):
         notify(database, str(mine))
         assert changed.wait(20)
         assert not unchanged.is_set()
+
+
+def test_every_change_that_a_user_sees_is_notified_and_a_renewed_lease_is_not(client):
+    client.post("/ai/generations", json={"source_text": SOURCE_TEXT})
+    job_id, url = client.rows("generation_jobs")[0]["id"], client.runtime.settings.database_url
+    heard, connected = [], Event()
+    listener = Listener(url, JOB_CHANGES, heard.append, connected.set)
+    listener.start()
+    assert connected.wait(20)
+    changes = ("status = 'running'", "lease_until = now()", "attempts_left = 1", "erased_at = now()")
+    for number, change in enumerate(changes):
+        client.query(f"update generation_jobs set {change}")
+        notify(url, f"after {number}")
+    until(lambda: heard[-1:] == ["after 3"])
+    listener.close()
+    it = str(job_id)
+    assert heard == [it, "after 0", "after 1", it, "after 2", it, "after 3"]
 
 
 @pytest.mark.parametrize("encoding", ["utf8", "sql_ascii"])  # the latter: bytes that are no text
