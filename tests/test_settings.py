@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import runpy
 import socket
@@ -202,35 +201,3 @@ def test_a_worker_of_gunicorn_that_ends_closes_what_its_app_holds(gunicorn_conf)
     worker_exit(None, SimpleNamespace(wsgi=app))
     worker_exit(None, SimpleNamespace())  # it did not get as far as its app
     assert closed == ["app"]
-
-
-def test_the_metrics_folder_goes_with_the_last_process_that_counts_in_it(gunicorn_conf, monkeypatch, tmp_path):
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    hooks, server = gunicorn_conf(), SimpleNamespace(WORKERS={})
-
-    def spawn(pid):
-        server.WORKERS[pid] = worker = SimpleNamespace(pid=pid)
-        hooks["pre_fork"](server, worker)
-
-    def left():
-        return {folder.name for folder in tmp_path.iterdir()}
-
-    hooks["when_ready"](server)
-    (old,) = left()
-    spawn(1)
-    spawn(2)
-    hooks["on_reload"](server)
-    (new,) = left() - {old}
-    assert os.environ["PROMETHEUS_MULTIPROC_DIR"] == str(tmp_path / new)
-    spawn(3)
-    hooks["child_exit"](server, server.WORKERS.pop(1))
-    assert left() == {old, new}  # the other may still boot
-    hooks["child_exit"](server, server.WORKERS.pop(2))
-    assert left() == {new}
-    hooks["child_exit"](server, server.WORKERS.pop(3))
-    assert left() == {new}  # its successor counts there
-    spawn(4)
-    hooks["on_reload"](server)
-    hooks["on_exit"](server)  # 4 was killed at last
-    assert left() == set()
