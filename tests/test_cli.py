@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -374,9 +375,9 @@ def test_dev_ends_when_a_part_of_it_does(development, free_port, short_folder, p
     assert _processes(short_folder / "dev") == []
 
 
-def test_a_taken_port_is_said_in_a_line(development, free_port, short_folder):
-    development(free_port)
-    done = run("dev", "--port", str(free_port), environment={"RECTO_DATA_DIR": str(short_folder / "dev")})
+def test_a_taken_port_is_said_in_a_line(free_port, tmp_path):
+    with socket.create_server(("127.0.0.1", free_port)):
+        done = run("dev", "--port", str(free_port), environment={"RECTO_DATA_DIR": str(tmp_path)})
     assert done.returncode == 1
     assert done.stderr.decode() == (
         f"recto: Port {free_port} cannot be used (Address already in use). Name another: recto dev --port …\n"
