@@ -13,7 +13,6 @@ from uuid import UUID
 import psycopg
 from flask import Response, current_app, g, request
 from psycopg import Connection
-from psycopg_pool import PoolTimeout
 
 from recto.api import bodies, limits
 from recto.api.context import runtime
@@ -118,5 +117,5 @@ def _settle(claim: Claim, response: Response) -> None:
             idempotency.store(runtime().pool, claim, _answer(response, g.get("job_id")))
         else:
             idempotency.release(runtime().pool, claim)
-    except (psycopg.Error, PoolTimeout) as error:  # the caller gets the answer all the same
+    except psycopg.Error as error:  # the caller gets the answer all the same
         log_failure(error)

@@ -6,7 +6,6 @@ import psycopg
 from flask import Blueprint, Flask, Response, current_app, render_template, send_from_directory
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
-from psycopg_pool import PoolTimeout
 from pydantic_core import to_json
 
 from recto.api import openapi
@@ -47,7 +46,7 @@ def readyz() -> Response:
             pending = migrations.pending(conn)
     except psycopg.errors.UndefinedTable:
         pending = ["all"]
-    except (psycopg.Error, PoolTimeout) as error:
+    except psycopg.Error as error:
         log.warning("not_ready", reason=type(error).__name__)
         raise Unavailable("The database cannot be reached.") from error
     if not writable:
@@ -68,7 +67,7 @@ def metrics() -> Response:
     """
     try:
         shared = jobs.in_flight(runtime().pool)
-    except (psycopg.Error, PoolTimeout) as error:
+    except psycopg.Error as error:
         log.warning("jobs_not_counted", reason=type(error).__name__)
         shared = None
     return Response(render_metrics(shared), content_type=CONTENT_TYPE_LATEST)

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection
-from psycopg_pool import PoolTimeout
 
 from recto import telemetry
 from recto.db import attempts, suggestions
@@ -56,7 +55,7 @@ def run(
     with runtime.leases.renewed(attempt.job_id):
         try:
             outcome = running.deck() if attempt.kind == "deck" else running.single()
-        except (psycopg.Error, PoolTimeout, Unavailable):
+        except (psycopg.Error, Unavailable):
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, the job must end
             outcome = running.fail(error)

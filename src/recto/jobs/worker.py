@@ -10,7 +10,6 @@ from time import perf_counter
 import psycopg
 import structlog
 from prometheus_client import start_http_server
-from psycopg_pool import PoolTimeout
 
 from recto.db import alerts, claims, erasure
 from recto.db.claims import Attempt
@@ -99,7 +98,7 @@ class _Worker:
                     lease_s=runtime.leases.lease_s,
                     capacity=runtime.settings.max_concurrent_generations,
                 )
-            except (psycopg.Error, PoolTimeout) as error:
+            except psycopg.Error as error:
                 log.warning("jobs_not_claimed", reason=type(error).__name__)
                 self._stopping.wait(_DATABASE_AWAY_PAUSE_S)
             if attempt is not None:
@@ -121,7 +120,7 @@ class _Worker:
                 outcome, spent = run(self._runtime, attempt, stopping=self._stopping.is_set)
                 duration_ms = round((perf_counter() - started) * 1000)
                 log.info("job", outcome=outcome.name, duration_ms=duration_ms, **spent)
-            except (psycopg.Error, PoolTimeout, Unavailable) as error:
+            except (psycopg.Error, Unavailable) as error:
                 log.warning("job_not_committed", reason=type(error).__name__)
             except Exception as error:  # noqa: BLE001  the thread has more jobs to run
                 log_failure(error)
@@ -132,7 +131,7 @@ class _Worker:
         while not self._stopping.is_set():
             try:
                 move(self._runtime)
-            except (psycopg.Error, PoolTimeout) as error:
+            except psycopg.Error as error:
                 log.warning("periodic_work_failed", move=move.__name__, reason=type(error).__name__)
                 # After an outage all leases are over: those who live renew theirs, or commit, before others take over.
                 self._stopping.wait(self._runtime.times.lease_s)
