@@ -14,6 +14,7 @@ from itertools import count
 from time import sleep
 from uuid import uuid4
 
+import psutil
 import pytest
 import requests
 
@@ -38,8 +39,11 @@ class Database:
         self._binaries = embedded._binaries(self._cluster)
 
     def kill(self):
-        pid = int((self._cluster / "data/postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
+        """Kill it and all of its processes: one that is busy goes on for a while without its parent."""
+        postmaster = psutil.Process(int((self._cluster / "data/postmaster.pid").read_text().split()[0]))
+        for process in [postmaster, *postmaster.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def start(self):
         embedded._start(self._binaries, self._cluster, durable=True)
