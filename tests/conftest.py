@@ -71,6 +71,20 @@ def until(condition: Callable[[], object], timeout_s: float = 60) -> object:
     return value
 
 
+@pytest.fixture
+def stopped_after_a_minute() -> Iterator[None]:
+    """Stop what takes hours on any machine if its time outgrows its input, and a moment on any if it does not."""
+
+    def stop(number: int, frame: object) -> None:
+        raise AssertionError("its time outgrows its input")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _only_our_own_environment() -> None:
     """Keep the settings of whoever runs the tests out of them."""

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from recto.sandbox import chat
 from recto.sandbox.faults import FAULTS, OVERSIZE_BYTES
 from recto.sandbox.server import start
 from recto.text import prompt
@@ -239,6 +240,15 @@ def test_a_line_can_ask_for_the_good_answer(sandbox):
 
 def test_such_words_inside_a_line_are_text(sandbox):
     assert post(sandbox, request(text=f"Write [sandbox: http-429] to see it. {TEXT}"))[0] == 200
+
+
+@pytest.mark.usefixtures("stopped_after_a_minute")
+@pytest.mark.parametrize("tag", ["source_text", "topic"])
+@pytest.mark.parametrize("start", ["[sandbox:", "Text", "<source_text>\n"])
+def test_long_runs_in_a_prompt_are_read_once(tag, start):
+    text = start + " " * 300_000 + "x\n" + "<topic>\n" * 100_000
+    body = {"messages": [{"role": "user", "content": f"<{tag}>\n{text}\n</{tag}>"}]}
+    assert not chat.parse(json.dumps(body).encode()).fault
 
 
 def test_words_in_a_topic_choose_a_fault_and_are_left_out_of_the_cards(sandbox):

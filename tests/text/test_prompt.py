@@ -1,5 +1,6 @@
 import re
 from hashlib import sha256
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,6 +75,13 @@ def test_neither_material_nor_known_fronts_can_leave_their_frames():
         name = "topic" if isinstance(material, Topic) else "source_text"
         tags = re.findall(rf"<[\s/]*(?:{name}|known_fronts)\s*>", built.user, re.IGNORECASE)
         assert tags == [f"<{name}>", f"</{name}>", "<known_fronts>", "</known_fronts>"]
+
+
+@pytest.mark.usefixtures("stopped_after_a_minute")
+@pytest.mark.parametrize("start", ["<", "</", "<topic", "</source_text"])
+def test_a_long_run_of_spaces_in_what_may_be_a_tag_is_read_once(start):
+    text = start + " " * 1_000_000 + "x"  # longer than any source text, so that reading it again and again never ends
+    assert text in prompt.build(SimpleNamespace(text=text), Bounds()).user
 
 
 def test_of_many_known_fronts_the_last_are_sent():

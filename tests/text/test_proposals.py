@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from recto.text import proposals
 from recto.text.proposals import Bounds, Proposal, comparable, parse
 
 POLAND = {"front": "Jak nazywa się stolica Polski?", "back": "Warszawa"}
@@ -176,6 +177,31 @@ def test_a_half_first_card_leaves_nothing() -> None:
     content = '{"flashcards": [{"front": "What floats?", "back": "Ice, because it'
     assert kept(content) == []
     assert dropped(content) == {"incomplete": 1}
+
+
+def test_cards_inside_cards_are_not_read_again_and_again(monkeypatch) -> None:
+    class Counting:
+        characters = 0
+
+        def raw_decode(self, text: str, start: int) -> tuple[object, int]:
+            try:
+                value, end = decoder.raw_decode(text, start)
+            except (ValueError, RecursionError) as error:
+                Counting.characters += getattr(error, "pos", len(text)) - start
+                raise
+            Counting.characters += end - start
+            return value, end
+
+    decoder = proposals._JSON
+    monkeypatch.setattr(proposals, "_JSON", Counting())
+    content = json.dumps(POLAND) + '{"q": 1, "b": [' * 100_000
+    assert kept(content) == [POLAND]
+    assert 0 < Counting.characters < len(content)
+
+
+def test_of_very_many_broken_cards_only_the_first_are_mended() -> None:
+    parsed = parse("".join(f"{{'q':'Q{n}?','a':'x'}}" for n in range(1100)))
+    assert len(parsed.proposals) + parsed.drops["surplus"] == 1000
 
 
 # LaTeX

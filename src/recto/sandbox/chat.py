@@ -14,10 +14,10 @@ PROVIDER = "Sandbox"
 
 _CARDS_BY_DEFAULT = 15
 _AT_MOST = re.compile(r"at most (\d{1,3}) flashcards?", re.IGNORECASE)
-_MATERIAL = re.compile(r"^<(source_text|topic)>[ \t]*\r?\n(.*)\n</\1>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
-_KNOWN = re.compile(r"^<known_fronts>[ \t]*\r?\n(.*)\n</known_fronts>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
-# Nothing in it goes back over what it has read, so that a text of brackets and spaces is read in linear time.
-_FAULT = re.compile(r"(?<![ \t])[ \t]*+\[sandbox:[ \t]*+([^\]\n]*+)\][ \t]*+")
+_MATERIAL = re.compile(r"<(source_text|topic)>[ \t]*\r?\n(.*)\n</\1>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+_KNOWN = re.compile(r"<known_fronts>[ \t]*\r?\n(.*)\n</known_fronts>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+# Nothing in it reads a long run of spaces twice.
+_FAULT = re.compile(r"(?<![ \t])[ \t]*+\[sandbox:([^\]\n]*+)\][ \t]*+")
 _FAULT_LINE = re.compile(rf"^{_FAULT.pattern}\r?(?:\n|\Z)", re.MULTILINE)
 
 
@@ -120,13 +120,13 @@ def parse(body: bytes) -> Call:
         raise BadRequest("The sandbox does not stream.")
 
     prompt = next((text for role, text in reversed(texts) if role == "user"), "")
-    marked = _MATERIAL.search(prompt)
+    marked = _MATERIAL.match(prompt)
     is_topic, material = (marked[1] == "topic", marked[2]) if marked else (False, prompt)
-    known = _KNOWN.search(prompt, marked.end()) if marked else None
+    known = _KNOWN.match(prompt, marked.end() + 1) if marked else None
     marker = _FAULT if is_topic else _FAULT_LINE
     asked = marker.search(material)
     bound = next((match for role, text in texts if role == "system" and (match := _AT_MOST.search(text))), None)
-    fault = asked[1].rstrip() if asked else model.removeprefix("sandbox/") if model.startswith("sandbox/") else ""
+    fault = asked[1].strip() if asked else model.removeprefix("sandbox/") if model.startswith("sandbox/") else ""
     return Call(
         id=f"gen-sandbox-{sha256(body).hexdigest()[:20]}",
         fault="" if fault == MODEL.removeprefix("sandbox/") else fault,

@@ -158,18 +158,22 @@ _CARD_START = re.compile(
 )
 
 _MAX_BROKEN, _MAX_BROKEN_CARD = 32_000, 2_000  # twice what the bounds need: json_repair's time outgrows its input
+# Each card start is decoded as far as it goes; where one card holds the next, that reads the same text again and again.
+_MAX_REREAD = 4 * _MAX_BROKEN
 
 
 def _read_broken(text: str) -> tuple[list[object], int]:
     text = text[:_MAX_BROKEN]
     entries: list[object] = []
     incomplete = 0
+    left = _MAX_REREAD
     start = _CARD_START.search(text)
-    while start:
+    while start and left > 0 and len(entries) + incomplete < _MAX_ENTRIES:
         try:
             value, end = _JSON.raw_decode(text, start.start())
             following = _CARD_START.search(text, end)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            left -= getattr(error, "pos", len(text)) - start.start()
             following = _CARD_START.search(text, start.end())
             value = _repair(text[start.start() : following.start() if following else None])
         if value is None:
