@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 import requests
 
+from recto.text.prompt import MAX_KNOWN_CHARACTERS
 from recto.text.proposals import comparable
 
 TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
@@ -57,6 +58,17 @@ def test_neither_a_banned_front_nor_one_of_the_deck_comes_again(client, deck):
     assert len({comparable(front) for front in both}) == 20
     assert "What is fact 2 about Rome?" not in first
     assert "What is fact 4 about Rome?" not in first
+
+
+def test_what_is_known_is_sent_to_the_provider_up_to_a_number_of_characters(client, deck):
+    start(client, deck, topic="Rome", count=1)
+    client.work()
+    alone = client.get(f"{deck}/generation").json["tokens_input"]
+    start(client, deck, topic="Rome", count=1, banlist=[f"{n} {'long ' * 1998}" for n in range(25)])
+    client.work()
+    assert fronts(client, deck) == ["What is fact 1 about Rome?", "What is fact 2 about Rome?"]
+    sent = client.get(f"{deck}/generation").json["tokens_input"] - alone  # the sandbox counts four characters a token
+    assert 25 * 200 / 4 < sent < (MAX_KNOWN_CHARACTERS + 300) / 4
 
 
 def test_pairs_come_in_pages(client, deck):
@@ -115,6 +127,7 @@ def test_what_nobody_generated_into_is_not_there(client, deck):
         {"source_text": "short", "count": 5},
         {"topic": "Rome", "count": 5, "banlist": [" "]},
         {"topic": "Rome", "count": 5, "banlist": ["x"] * 501},
+        {"topic": "Rome", "count": 5, "banlist": ["x" * 10_001]},
         {"topic": "Rome", "count": 5, "model": "another/model"},
         {"topic": "Rome", "count": 5, "prompt_version": "99"},
     ],

@@ -90,6 +90,17 @@ def test_of_many_known_fronts_the_last_are_sent():
     assert lines == [f"What is {n}?" for n in range(7, prompt.MAX_KNOWN_SENT + 7)]
 
 
+def test_known_fronts_are_sent_up_to_a_number_of_characters_in_all():
+    def sent(known):
+        built = prompt.build(Topic("Numbers"), Bounds(front=150), known=known)
+        return built.user.partition("<known_fronts>\n")[2].removesuffix("\n</known_fronts>").split("\n")
+
+    assert sent([f"{n} {'long ' * 2000}" for n in range(100)]) == [f"{n} {'long ' * 30}"[:150] for n in range(21, 100)]
+    fitting = ["x" * 119] * 100  # and a line break each
+    assert sum(len(line) + 1 for line in sent(fitting)) == prompt.MAX_KNOWN_CHARACTERS == 12_000
+    assert sent(["one more", *fitting]) == fitting
+
+
 def test_a_version_that_exists_can_be_asked_for():
     assert prompt.PROMPT_VERSION in prompt.PROMPT_VERSIONS
     assert prompt.require_version("1") == "1"

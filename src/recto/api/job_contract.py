@@ -26,7 +26,7 @@ Status = Literal["pending", "running", "succeeded", "failed", "canceled"]
 
 MAX_COUNT = 50
 MAX_BANLIST = 500
-MAX_BANNED_CHARACTERS = 10_000
+MAX_BANNED_CHARACTERS = 10_000  # as long as a front may be by any setting; the prompt cuts it to the one in force
 
 _Model = Annotated[
     StrictStr | None, Field(description="One of the models that the service allows; the service's default if left out.")
