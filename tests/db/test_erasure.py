@@ -84,6 +84,18 @@ def test_a_long_backlog_is_erased_in_one_go(client, monkeypatch):
     assert client.rows("ai_suggestions") == []
 
 
+def test_what_somebody_holds_is_passed_over_and_erased_later(client, database):
+    held, _ = (client.post("/sessions/ai", json=BODY).json["generation"]["generation_id"] for _ in range(2))
+    older(client, "generation_jobs", "finished_at", "31 days")
+    left = "select distinct job_id::text from ai_suggestions"
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(database) as conn:
+        conn.execute("select from generation_jobs where id = %s for update", (held,))
+        threads.submit(erase, client.runtime).result(30)
+        assert client.query(left) == [{"job_id": held}]
+    erase(client.runtime)
+    assert client.query(left) == []
+
+
 def test_what_is_in_flight_is_not_old(client):
     client.post("/ai/generations", json=BODY)
     older(client, "generation_jobs", "created_at", "90 days")
