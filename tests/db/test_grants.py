@@ -229,3 +229,11 @@ def test_the_ledger_is_append_only(client, statement, acting):
         as_service(pool, client.user_id) if acting == "service" else as_worker(pool) as conn,
     ):
         conn.execute(statement)
+
+
+def test_acting_for_one_user_the_service_sees_no_other_ones_answers(two):
+    for client in two:
+        client.post("/sessions/ai", json={"source_text": TEXT}, headers={"Idempotency-Key": "a-key"})
+    with as_service(two[0].runtime.pool, two[0].user_id) as conn:
+        rows = conn.execute("select user_id from recto.idempotency_keys").fetchall()
+    assert rows == [(two[0].user_id,)]

@@ -1,5 +1,6 @@
 """One attempt, in this process: what a failure leads to, and what is counted of it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from uuid import uuid4
 
@@ -8,6 +9,8 @@ from prometheus_client import REGISTRY
 
 from recto.errors import UpstreamRateLimited
 from recto.jobs.run import pause_s
+
+from .conftest import until
 
 
 @pytest.mark.parametrize(("attempts_left", "longest_s"), [(2, 2), (1, 4)])
@@ -57,6 +60,19 @@ def test_each_call_of_a_job_is_a_row_and_their_costs_add_up(client, provider):
     assert job["tokens_input"] == record["tokens_input"] == calls * 100
     assert job["attempts"] == 1
     assert record["generation_duration"] == sum(row["duration_ms"] for row in rows)
+
+
+def test_each_call_is_a_row_before_it_begins(client, provider):
+    """So that it is known if the process dies in it."""
+    client.post(f"/decks/{uuid4()}/generation", json={"topic": "tag-rows", "count": 20})
+    provider.delay_s = 0.5
+    with ThreadPoolExecutor(1) as threads:
+        done = threads.submit(client.work)
+        for call in (1, 2):
+            until(lambda: provider.calls["tag-rows"] == call)  # noqa: B023  called at once
+            (row,) = client.query(f"select outcome from generation_attempts where call = {call}")
+            assert row["outcome"] is None
+        assert done.result() == ["succeeded"]
 
 
 def test_an_unusable_answer_was_paid_for_too(client, provider):
