@@ -40,6 +40,7 @@ def test_what_nobody_foresaw_ends_failed_after_its_attempts_and_repeats_no_text(
     assert [client.work() for _ in range(3)] == [["retried"], ["retried"], ["failed"]]
     (row,) = client.rows("generation_jobs")
     assert row["error"]["code"] == "internal_error"
+    assert "detail" not in row["error"]  # which the user may read
     logs = client.rows("generation_error_logs")
     assert [(log["attempt"], log["error_code"]) for log in logs] == [(n, "internal_error") for n in (1, 2, 3)]
     assert "secret" not in str(logs) + str(row["error"])
