@@ -29,8 +29,11 @@ def server(answer, context=None):
 
         def serve(conn):
             with conn, suppress(OSError):  # the client has gone, which is what is tested
-                conn.recv(65536)
-                answer(conn, stopped)
+                if context:
+                    conn = context.wrap_socket(conn, server_side=True)
+                with conn:
+                    conn.recv(65536)
+                    answer(conn, stopped)
 
         def accept():
             while not stopped.is_set():
@@ -39,8 +42,6 @@ def server(answer, context=None):
                 except TimeoutError:
                     continue
                 conn.settimeout(None)
-                if context:
-                    conn = context.wrap_socket(conn, server_side=True)
                 threads.append(threading.Thread(target=serve, args=(conn,)))
                 threads[-1].start()
 
@@ -139,6 +140,22 @@ def test_a_connection_is_kept_and_its_next_call_has_its_own_deadline():
             response = session.get(url, timeout=urllib3.Timeout(total=total), stream=True)
             assert response.raw.read(1_000_000) == b"ok"
     assert len(connections) == 1
+
+
+def test_addresses_share_no_connection():
+    def name(name):
+        return lambda conn, _: conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + name)
+
+    with server(name(b"a")) as a, server(name(b"b")) as b, deadline.session() as session:
+        assert [session.get(url, timeout=5).text for url in (a, b)] == ["a", "b"]
+
+
+def test_a_connection_whose_certificate_was_trusted_serves_no_call_that_does_not_trust_it(tls):
+    context, certificate = tls
+    with server(lambda conn, _: conn.sendall(GOOD), context) as url, deadline.session() as session:
+        assert session.get(url, timeout=5, verify=certificate).text == "ok"
+        with pytest.raises(requests.exceptions.SSLError):
+            session.get(url, timeout=5)
 
 
 def test_proxies_and_credentials_of_the_environment_are_not_used(monkeypatch):

@@ -1,3 +1,4 @@
+import gzip
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -5,6 +6,7 @@ from uuid import uuid4
 
 import jwt
 import pytest
+import requests
 import responses
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
@@ -41,6 +43,34 @@ def test_what_is_no_key_set_is_told_apart(answer):
     responses.get(ADDRESS, **answer)
     with pytest.raises(KeysUnavailable):
         fetch_jwks(deadline.session(), URL)
+
+
+@responses.activate
+def test_a_redirect_is_not_followed_to_other_keys():
+    responses.get(ADDRESS, status=302, headers={"Location": "https://evil.test/keys"}, json={"keys": []})
+    evil = responses.get("https://evil.test/keys", json={"keys": []})
+    with pytest.raises(KeysUnavailable, match="HTTP 302"):
+        fetch_jwks(deadline.session(), URL)
+    assert not evil.call_count
+
+
+@responses.activate
+def test_a_set_of_many_keys_is_read_also_when_it_comes_compressed():
+    keys = {"keys": [{"kid": str(number), "n": "x" * 340} for number in range(500)]}
+    responses.get(ADDRESS, body=gzip.compress(json.dumps(keys).encode()), headers={"Content-Encoding": "gzip"})
+    assert fetch_jwks(deadline.session(), URL) == keys
+
+
+def test_a_fetch_has_five_seconds_in_all():
+    class Adapter(requests.adapters.BaseAdapter):
+        def send(self, request, timeout, **kwargs):
+            assert timeout.total == 5
+            raise requests.ReadTimeout
+
+    session = requests.Session()
+    session.mount(URL, Adapter())
+    with pytest.raises(KeysUnavailable, match="ReadTimeout"):
+        fetch_jwks(session, URL)
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ class KeysUnavailable(Exception):
 
 def fetch_jwks(session: requests.Session, supabase_url: str) -> dict[str, Any]:
     """Return the project's JSON Web Key Set; raise ``KeysUnavailable``. Takes at most five seconds."""
+    url = f"{supabase_url}/auth/v1/.well-known/jwks.json"
     try:
-        with session.get(
-            f"{supabase_url}/auth/v1/.well-known/jwks.json",
-            timeout=urllib3.Timeout(total=_TIMEOUT_S),  # type: ignore[arg-type]  # requests passes urllib3's own through
-            allow_redirects=False,
+        # The adapter alone: a session reads the whole body of a redirect, even of one that it does not follow.
+        with session.get_adapter(url).send(
+            requests.Request("GET", url, headers={"User-Agent": "recto"}).prepare(),
             stream=True,
+            timeout=urllib3.Timeout(total=_TIMEOUT_S),  # type: ignore[arg-type]  # requests passes urllib3's own through
         ) as response:
             keys = jiter.from_json(response.raw.read(_MAX_BYTES, decode_content=True))
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
