@@ -1,11 +1,14 @@
 """The client against every form of answer: `responses` for what is in a body, the sandbox for what is on the wire."""
 
+import gzip
 import io
 import json
 import socket
 import types
+import zlib
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -16,7 +19,7 @@ from responses import matchers
 
 from recto import errors
 from recto.calls import Call
-from recto.providers import deadline, openrouter
+from recto.providers import deadline, openrouter, openrouter_errors
 from recto.providers.openrouter import OpenRouter
 from recto.providers.openrouter_answers import MAX_RESPONSE_BYTES
 
@@ -48,9 +51,22 @@ def answer(content='{"flashcards": []}', finish_reason="stop", **changes):
 
 
 @pytest.fixture
-def upstream(monkeypatch):
-    """A provider whose answers a test queues, and retries that do not pause."""
-    monkeypatch.setattr(openrouter, "sleep", lambda seconds: None)
+def clock(monkeypatch):
+    """The client's clock, which pauses move and nothing else; ``pauses`` are those that there were, in seconds."""
+    clock = types.SimpleNamespace(now=1000.0, pauses=[])
+
+    def pause(seconds):
+        clock.pauses.append(seconds)
+        clock.now += seconds
+
+    monkeypatch.setattr(openrouter, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(openrouter, "sleep", pause)
+    return clock
+
+
+@pytest.fixture
+def upstream(clock):
+    """A provider whose answers a test queues."""
     with responses.RequestsMock(registry=responses.registries.OrderedRegistry) as mock:
         yield mock
 
@@ -76,7 +92,14 @@ def test_the_request_is_the_documented_one(upstream):
         json=answer(),
         match=[
             matchers.json_params_matcher(body),
-            matchers.header_matcher({"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}),
+            matchers.header_matcher(
+                {
+                    "Authorization": f"Bearer {KEY}",
+                    "Content-Type": "application/json",
+                    "Accept-Encoding": "identity",
+                    "X-OpenRouter-Title": "Recto",
+                }
+            ),
         ],
     )
     ask(client(fallback_models=("b/model",)))
@@ -102,7 +125,41 @@ def test_odd_usage_is_no_usage(upstream, usage):
     assert (completion.tokens_input, completion.tokens_output, completion.cost_usd) == (None, None, None)
 
 
-@pytest.mark.parametrize("model", [None, "", 7, "m" * 201, "a\x00b"])
+@pytest.mark.parametrize(
+    ("name", "known"), [("prompt_tokens", "tokens_input"), ("completion_tokens", "tokens_output"), ("cost", "cost_usd")]
+)
+def test_a_figure_is_believed_up_to_a_bound(upstream, name, known):
+    bound, beyond = (1000.0, 1000.01) if name == "cost" else (10_000_000, 10_000_001)
+    for value, believed in ((0, 0), (bound, bound), (beyond, None), (-1, None), (True, None)):
+        upstream.post(URL, json=answer(usage={name: value}))
+        assert getattr(ask(), known) == believed
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        (" GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+    ],
+)
+def test_an_answer_may_be_compressed_unasked(upstream, encoding, compress):
+    body = compress(json.dumps(answer("text")).encode())
+    upstream.post(URL, body=body, headers={"Content-Encoding": encoding})
+    assert ask().content == "text"
+
+
+@pytest.mark.parametrize("reason", ["stop\x00", "the model has read enough", "r" * 201, 7, {"a": 1}, None])
+def test_a_finish_reason_is_a_name_or_none(upstream, reason):
+    upstream.post(URL, json=answer("text", reason))
+    assert ask().finish_reason is None
+    upstream.post(URL, json=answer("text", "r" * 200))
+    assert ask().finish_reason == "r" * 200
+
+
+@pytest.mark.parametrize("model", [None, "", 7, "m" * 201, "a\x00b", "a model", ["a/model"]])
 def test_an_odd_model_name_is_the_one_asked_for(upstream, model):
     upstream.post(URL, json=answer(model=model))
     assert ask().model == "a/model"
@@ -142,14 +199,25 @@ def test_an_answer_without_a_text_is_an_invalid_response_and_asked_for_once(upst
         ({"error": {"message": "no", "code": "402"}}, "upstream_http_error_402"),
         ({"error": {"message": "no", "http_status": 403, "error_type": "x"}}, "upstream_http_error_403"),
         ({"error": {"metadata": {"error_type": "payment_required"}}}, "upstream_http_error_402"),
+        ({"error": {"error_type": "authentication"}}, "upstream_http_error_401"),
+        ({"error": {"error_type": "rate_limit_exceeded"}}, "upstream_rate_limited"),
+        ({"error": {"error_type": "server"}}, "upstream_http_error_500"),
+        ({"error": {"error_type": "provider_unavailable"}}, "upstream_http_error_502"),
+        ({"error": {"error_type": "provider_overloaded"}}, "upstream_http_error_503"),
+        ({"error": {"error_type": "timeout"}}, "upstream_http_error_504"),
+        ({"error": {"error_type": "another"}}, "upstream_http_error_502"),
+        ({"error": {"code": 399, "http_status": "399"}}, "upstream_http_error_502"),
+        ({"error": {"code": 600, "http_status": "600"}}, "upstream_http_error_502"),
+        ({"error": {"code": 599}}, "upstream_http_error_599"),
+        ({"choices": [{"finish_reason": "error", "message": {"content": "x"}}]}, "upstream_http_error_502"),
         ({"error": "text"}, "upstream_http_error_502"),
         (answer("partial", "error", error=None), "upstream_http_error_502"),
         ({"choices": [{"error": {"code": 400}, "message": {"content": "x"}}]}, "upstream_http_error_400"),
     ],
 )
 def test_an_error_inside_a_200_is_that_error(upstream, body, log_code):
-    calls = {"upstream_http_error_502": 2, "upstream_rate_limited": 2, "upstream_http_error_400": 3}.get(log_code, 1)
-    for _ in range(calls):
+    retried = dict.fromkeys(["upstream_rate_limited", *(f"upstream_http_error_{n}" for n in (500, 502, 503, 504))], 2)
+    for _ in range({**retried, "upstream_http_error_400": 3}.get(log_code, 1)):
         upstream.post(URL, json=body)
     with pytest.raises(errors.UpstreamError) as caught:
         ask()
@@ -179,29 +247,80 @@ def test_a_second_failure_is_final(upstream):
     assert caught.value.upstream_status == 503
 
 
-def test_a_rate_limit_is_retried_only_after_a_short_wait(upstream):
-    upstream.post(URL, status=429, headers={"Retry-After": "30"})
+def test_a_retry_comes_after_a_third_of_a_second_more_or_less(anything, clock):
+    anything.post(URL, status=500)
+    for _ in range(20):
+        with pytest.raises(errors.UpstreamHTTPError):
+            ask()
+    assert len(set(clock.pauses)) == 20
+    assert all(0.15 <= pause <= 0.45 for pause in clock.pauses)
+
+
+def test_a_retry_comes_when_the_provider_asks_for_it_if_that_is_soon(upstream, clock):
+    for status in (429, 503):
+        upstream.post(URL, status=status, headers={"Retry-After": "3"})
+        with pytest.raises(errors.UpstreamError) as caught:
+            ask(client(timeout_ms=30_000))
+        assert caught.value.retry_after_s == 3
+        upstream.post(URL, status=status, headers={"Retry-After": "2"})
+        upstream.post(URL, json=answer("text"))
+        assert ask(client(timeout_ms=30_000)).content == "text"
+    assert clock.pauses == [2, 2]
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 2100 23:59:59 GMT", "Friday, 31-Dec-2100 23:59:59 +0000"])
+def test_a_retry_after_may_be_a_date(upstream, monkeypatch, date):
+    monkeypatch.setattr(openrouter_errors, "time", lambda: datetime(2100, 12, 31, tzinfo=UTC).timestamp())
+    upstream.post(URL, status=429, headers={"Retry-After": date})
     with pytest.raises(errors.UpstreamRateLimited) as caught:
         ask()
-    assert caught.value.retry_after_s == 30
-    upstream.post(URL, status=429, headers={"Retry-After": "1"})
+    assert caught.value.retry_after_s == 24 * 3600 - 1
+
+
+@pytest.mark.parametrize("retry_after", ["Fri, 31 Dec 1999 23:59:59 GMT", "1.5", "-1", "soon", "9" * 10, ""])
+def test_a_retry_after_that_means_nothing_is_none(upstream, clock, retry_after):
+    upstream.post(URL, status=429, headers={"Retry-After": retry_after})
     upstream.post(URL, json=answer("text"))
-    assert ask(client(timeout_ms=30_000)).content == "text"
+    assert ask().content == "text"
+    assert 0.15 <= clock.pauses[0] <= 0.45
 
 
-def test_a_retry_after_may_be_a_date(upstream):
-    upstream.post(URL, status=429, headers={"Retry-After": "Fri, 31 Dec 2100 23:59:59 GMT"})
-    with pytest.raises(errors.UpstreamRateLimited) as caught:
-        ask()
-    assert caught.value.retry_after_s > 3600
+class Slow(requests.adapters.BaseAdapter):
+    """A provider that takes a while by the client's clock to fail; it notes how long it is given."""
+
+    def __init__(self, clock, takes_s, *statuses):
+        super().__init__()
+        self.clock, self.takes_s, self.statuses, self.timeouts = clock, takes_s, iter(statuses), []
+
+    def send(self, request, timeout, **kwargs):
+        self.timeouts.append(timeout)
+        self.clock.now += self.takes_s
+        response = requests.Response()
+        response.status_code = next(self.statuses)
+        response.raw = io.BytesIO()
+        response.raw.read = lambda size, **kwargs: b""
+        return response
+
+    def fails(self, timeout_ms):
+        session = requests.Session()
+        session.mount(BASE_URL, self)
+        provider = OpenRouter(session, base_url=BASE_URL, api_key=KEY, timeout_ms=timeout_ms, max_tokens=500)
+        with pytest.raises(errors.UpstreamHTTPError):
+            ask(provider)
+        return self.timeouts
 
 
-def test_no_retry_begins_when_half_of_the_time_is_gone(upstream):
-    upstream.post(URL, status=500, headers={"Retry-After": "1.5"})
-    upstream.post(URL, status=503, headers={"Retry-After": "2"})
-    with pytest.raises(errors.UpstreamHTTPError) as caught:
-        ask(client(timeout_ms=3000))
-    assert caught.value.upstream_status == 503
+@pytest.mark.parametrize(("takes_s", "calls"), [(1.5, 2), (1.9, 1)])
+def test_no_retry_begins_when_half_of_the_time_is_gone(clock, takes_s, calls):
+    assert len(Slow(clock, takes_s, 500, 500).fails(timeout_ms=4000)) == calls
+
+
+def test_every_call_has_what_is_left_of_the_time_and_five_seconds_to_connect(clock):
+    first, second = Slow(clock, 2, 500, 500).fails(timeout_ms=30_000)
+    assert (first.total, first.connect_timeout) == (30, 5)
+    assert (second.total, second.connect_timeout) == (pytest.approx(28 - clock.pauses[0]), 5)
+    *_, late = Slow(clock, 2, 400, 400, 400).fails(timeout_ms=3000)
+    assert late.total == late.connect_timeout == 0.001
 
 
 class Model:
@@ -220,9 +339,8 @@ class Model:
 
 
 @pytest.fixture
-def anything(monkeypatch):
+def anything(clock):
     """A provider that answers any number of calls."""
-    monkeypatch.setattr(openrouter, "sleep", lambda seconds: None)
     with responses.RequestsMock() as mock:
         yield mock
 
@@ -336,6 +454,21 @@ def test_what_repeats_the_request_or_the_key_is_withheld(upstream, message):
     assert caught.value.detail.startswith("HTTP 403: SomeProvider: (the rest is withheld")
 
 
+@pytest.mark.parametrize(("shared", "withheld"), [("mitochondri", False), ("mitochondrio", True)])
+def test_twelve_characters_of_the_request_in_a_row_are_a_repetition(upstream, shared, withheld):
+    upstream.post(URL, status=403, json={"error": {"message": f"No:{shared.upper()}!"}})
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask()
+    assert ("withheld" in caught.value.detail) is withheld
+
+
+def test_white_space_makes_no_repetition_another_text(upstream):
+    upstream.post(URL, status=403, json={"error": {"message": "powerhouse\nof  the\tcell"}})
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask()
+    assert "withheld" in caught.value.detail
+
+
 def test_an_operator_can_read_why(upstream):
     error = {"code": 402, "message": "Insufficient\x00credits\n", "metadata": {"error_type": "payment_required"}}
     upstream.post(URL, status=402, json={"error": error})
@@ -385,7 +518,7 @@ def counted(fail, **changes):
 
 
 @pytest.mark.parametrize(("while_reading", "calls"), [(False, 2), (True, 1)])
-def test_a_broken_connection_is_tried_again_unless_the_answer_had_begun(monkeypatch, while_reading, calls):
+def test_a_broken_connection_is_tried_again_unless_the_answer_had_begun(clock, while_reading, calls):
     def fail():
         if not while_reading:
             raise requests.ConnectionError
@@ -397,7 +530,6 @@ def test_a_broken_connection_is_tried_again_unless_the_answer_had_begun(monkeypa
     def broken(*args, **kwargs):
         raise urllib3.exceptions.ProtocolError
 
-    monkeypatch.setattr(openrouter, "sleep", lambda seconds: None)
     provider, adapter = counted(fail)
     with pytest.raises(errors.UpstreamConnectionError):
         ask(provider)
