@@ -193,6 +193,21 @@ def test_a_key_signs_with_its_own_algorithm_only(verifier):
             verifier.verify(sign(key, algorithm, kid))
 
 
+def test_what_a_header_says_about_its_algorithm_is_compared(verifier):
+    def encoded(value):
+        return base64.urlsafe_b64encode(value).rstrip(b"=")
+
+    body = encoded(json.dumps(claims()).encode())
+    for named, accepted in (("ES256", True), ("RS256", False), ("EdDSA", False), ("ES384", False), ("none", False)):
+        signed = encoded(json.dumps({"alg": named, "kid": "ec"}).encode()) + b"." + body
+        token = b".".join([signed, encoded(jwt.get_algorithm_by_name("ES256").sign(signed, EC_KEY))]).decode()
+        if accepted:
+            assert verifier.verify(token).id == USER
+        else:
+            with pytest.raises(Unauthorized):
+                verifier.verify(token)
+
+
 def test_a_forged_signature_is_refused(verifier):
     header, body, _ = sign(SECRET, "HS256").split(".")
     for signature in ("", "AAAA", sign("another secret that is long enough for it", "HS256").split(".")[2]):

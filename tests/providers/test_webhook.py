@@ -111,8 +111,9 @@ for address in sys.argv[1:]:
         answering(b"RECTO/1.0 two hundred\r\n\r\n") as no_http,
         answering(b"HTTP/1.1 302 Found\r\nLocation: http://[::\r\nContent-Length: 0\r\n\r\n") as redirect,
         answering(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\nTransfer-Encoding: x\r\n\r\n") as odd_length,
+        answering(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n") as many_headers,
     ):
-        addresses = [odd_headers, no_http, redirect, odd_length, f"http://127.0.0.1:9/{SECRET}"]
+        addresses = [odd_headers, no_http, redirect, odd_length, many_headers, f"http://127.0.0.1:9/{SECRET}"]
         done = subprocess.run(
             [sys.executable, "-c", program, *addresses], capture_output=True, text=True, timeout=120, check=True
         )

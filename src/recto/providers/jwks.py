@@ -21,11 +21,10 @@ def fetch_jwks(session: requests.Session, supabase_url: str) -> dict[str, Any]:
         # The adapter alone: a session reads the whole body of a redirect, even of one that it does not follow.
         with session.get_adapter(url).send(
             requests.Request("GET", url, headers={"User-Agent": "recto"}).prepare(),
-            stream=True,
             timeout=urllib3.Timeout(total=_TIMEOUT_S),  # type: ignore[arg-type]  # requests passes urllib3's own through
         ) as response:
             keys = jiter.from_json(response.raw.read(_MAX_BYTES, decode_content=True))
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+    except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
         raise KeysUnavailable(type(error).__name__) from error
     if response.status_code != 200 or not isinstance(keys, dict) or not isinstance(keys.get("keys"), list):
         raise KeysUnavailable(f"HTTP {response.status_code} without a key set")

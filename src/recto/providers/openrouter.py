@@ -205,7 +205,6 @@ class OpenRouter:
         # The adapter alone: redirects and cookies, which the session adds, are nothing that a provider may ask for.
         return self._session.get_adapter(self._url).send(
             request,
-            stream=True,
             timeout=urllib3.Timeout(connect=min(left_s, _CONNECT_TIMEOUT_S), total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
         )
 

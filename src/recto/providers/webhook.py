@@ -1,7 +1,5 @@
 """Messages to people, in the form of Slack's incoming webhooks: a JSON object with a ``text``."""
 
-from http.client import HTTPException
-
 import requests
 import urllib3
 
@@ -20,10 +18,10 @@ def send(url: str, text: str) -> None:
         request = requests.Request("POST", url, json={"text": text}, headers={"User-Agent": "recto"}).prepare()
         with (
             deadline.session() as session,
-            session.get_adapter(url).send(request, stream=True, timeout=urllib3.Timeout(total=_TIMEOUT_S)) as response,  # type: ignore[arg-type]  # requests passes urllib3's own through
+            session.get_adapter(url).send(request, timeout=urllib3.Timeout(total=_TIMEOUT_S)) as response,  # type: ignore[arg-type]  # requests passes urllib3's own through
         ):
             status = response.status_code
-    except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # those of requests are OSErrors
         raise WebhookError(type(error).__name__) from None
     if not 200 <= status < 300:
         raise WebhookError(f"status {status}")
