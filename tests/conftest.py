@@ -266,6 +266,11 @@ def _free_port() -> int:
             return port
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @dataclass(frozen=True)
 class Service:
     """The whole service as an operator runs it."""
@@ -282,6 +287,13 @@ class Service:
         # An idle connection would keep a stopping worker for as long as it may stay idle.
         headers = {"Authorization": f"Bearer {self.token(user_id)}", "Connection": "close"}
         return requests.post(f"{self.url}/generations", json={"source_text": text}, headers=headers, **kwargs)
+
+    def kill(self) -> None:
+        """End gunicorn and its workers at once, in the middle of whatever they do."""
+        for pid in [self.process.pid, *children(self.process.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import requests
 
-from .conftest import until
+from .conftest import children, until
 
 TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
 
@@ -141,7 +141,7 @@ def test_a_worker_that_dies_is_replaced_and_its_gauges_go_with_it(start_service)
         with ThreadPoolExecutor(1) as threads:
             lost = threads.submit(service.post, fault("slow"))
             until(lambda: "in_flight 2.0" in requests.get(f"{service.url}/metrics", timeout=30).text)
-            (worker,) = _children(service.process.pid)
+            (worker,) = children(service.process.pid)
             os.kill(worker, signal.SIGKILL)
             with pytest.raises(requests.ConnectionError):
                 lost.result()
@@ -163,23 +163,18 @@ def test_a_reload_loses_no_request_and_leaves_one_metrics_folder(start_service, 
         return list(tmp_path.glob("recto-metrics-*"))
 
     with start_service(WEB_CONCURRENCY="1", TMPDIR=str(tmp_path)) as service, ThreadPoolExecutor(1) as threads:
-        (old,) = _children(service.process.pid)
+        (old,) = children(service.process.pid)
         accepted = threads.submit(service.post, fault("slow"))
         until(lambda: "in_flight 2.0" in metrics())
         service.process.send_signal(signal.SIGHUP)
         assert accepted.result().status_code == 200
-        until(lambda: old not in (children := _children(service.process.pid)) and len(children) == 1)
+        until(lambda: old not in (now := children(service.process.pid)) and len(now) == 1)
         assert len(folders()) == 1
         service.post(TEXT)
         assert 'recto_http_requests_total{method="POST",route="/generations",status="200"} 2.0' in metrics()
         service.process.send_signal(signal.SIGHUP)
     assert service.process.returncode == 0
     assert folders() == []
-
-
-def _children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ import re
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from time import monotonic, sleep
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from tests.conftest import until
 
 from recto.db import starts
 from recto.db.pool import Pool, open_pool
@@ -95,13 +96,7 @@ class CountingProvider:
         self.server.server_close()
 
 
-def until(condition, timeout_s=40):
-    """Wait for what must become true."""
-    deadline = monotonic() + timeout_s
-    while not (value := condition()):
-        assert monotonic() < deadline, "it did not become true"
-        sleep(0.02)
-    return value
+until = partial(until, timeout_s=40)
 
 
 class Jobs:

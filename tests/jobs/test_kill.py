@@ -1,9 +1,7 @@
 """Kill -9 at every step of a job's life: nothing is lost, nothing is done twice without a reason in the logs."""
 
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from uuid import uuid4
 
 import psycopg
@@ -14,17 +12,6 @@ from .conftest import until
 from .lossy_proxy import LossyProxy
 
 KEY = {"Idempotency-Key": "a-key", "Connection": "close"}
-
-
-def kill_service(service):
-    """Kill gunicorn and its workers at once."""
-    pid = service.process.pid
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        pids = [pid, *map(int, file.read().split())]
-    for each in pids:
-        with suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
-    service.process.wait()
 
 
 def ask(service, tag, user_id, key=KEY, path="/ai/generations"):
@@ -137,7 +124,7 @@ def test_an_api_killed_before_its_commit_has_accepted_nothing(jobs, database, st
         with start_service() as service, jobs.locked("generation_events"):
             lost = threads.submit(ask, service, tag, user)
             until(jobs.waits_for_lock)
-            kill_service(service)
+            service.kill()
         with pytest.raises(requests.ConnectionError):
             lost.result()
     until(lambda: not jobs.waits_for_lock())
@@ -159,7 +146,7 @@ def test_an_api_killed_after_its_commit_starts_no_second_one(jobs, database, sta
                 later.enter_context(jobs.locked("recto.idempotency_keys", "share"))
             (job,) = until(lambda: jobs.rows("select id from generation_jobs"))
             until(jobs.waits_for_lock)
-            kill_service(service)
+            service.kill()
         with pytest.raises(requests.ConnectionError):
             lost.result()
     end_leases(database)
@@ -177,7 +164,7 @@ def test_an_api_killed_in_a_session_leaves_one_that_can_be_retried(
     with ThreadPoolExecutor(1) as threads, start_service() as service:
         lost = threads.submit(ask, service, tag, user, {}, "/sessions/ai")
         until(lambda: provider.calls[tag])
-        kill_service(service)
+        service.kill()
         with pytest.raises(requests.ConnectionError):
             lost.result()
     provider.gate.set()

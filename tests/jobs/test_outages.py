@@ -17,6 +17,7 @@ from uuid import uuid4
 import psutil
 import pytest
 import requests
+from tests.conftest import children
 
 from recto.db import embedded, migrations
 from recto.db.pool import open_pool
@@ -176,16 +177,12 @@ class Fleet:
         )()
 
     def kill_web_process(self):
-        os.kill(self.chance.choice(children(self.chance.choice(self.services))), signal.SIGKILL)
+        os.kill(self.chance.choice(children(self.chance.choice(self.services).process.pid)), signal.SIGKILL)
         return "web process killed"
 
     def kill_service(self):
         number = self.chance.randrange(2)
-        service = self._parts[number]
-        for pid in [service.process.pid, *children(service)]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        service.process.wait()
+        self._parts[number].kill()
         self._parts[number] = self._started(self._start[number])
         return "service killed"
 
@@ -208,18 +205,12 @@ class Fleet:
     def stop(self):
         """Stop a process for longer than its lease."""
         part = self.chance.choice(self._parts)
-        pid = self.chance.choice(children(part) or [part.process.pid])
+        pid = self.chance.choice(children(part.process.pid) or [part.process.pid])
         os.kill(pid, signal.SIGSTOP)
         sleep(1.5 * TIMES["lease_s"])
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
         return "process stopped for a while"
-
-
-def children(part):
-    pid = part.process.pid
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
 
 
 class Load:
