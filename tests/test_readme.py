@@ -31,7 +31,7 @@ def test_costs_can_be_read(client):
 
 
 def test_systemd_waits_for_as_long_as_the_service_may_take_to_stop():
-    times = Times.of(ProviderSettings(openrouter_api_key="key"))
+    times = Times.of(ProviderSettings(openrouter_api_key="key").openrouter_timeout_ms)
     assert re.findall(r"^# .*OPENROUTER_TIMEOUT_MS and (\d+) s\.\nTimeoutStopSec=(\d+)$", README, re.MULTILINE) == [
         (str(stop_s - 30), str(stop_s)) for stop_s in (times.web_stop_s, times.worker_stop_s)
     ]

@@ -57,7 +57,7 @@ def test_each_process_has_its_own_patience_and_pool(settings):
             assert (runtime.leases.lease_s, runtime.leases._renew_every_s) == (30, times.renew_every_s)
             assert runtime.pool.max_size == size
     with closing(Runtime.open(settings)) as usual:
-        assert usual.times == Times.of(settings)
+        assert usual.times == Times.of(settings.openrouter_timeout_ms)
 
 
 @responses.activate

@@ -133,7 +133,7 @@ def test_times_nest(deadline_s):
 
 def test_the_defaults_are_what_the_readme_promises():
     """A job that a killed worker left is pending again within half a minute; a result waits 10 s for its database."""
-    times = Times.of(Settings(**{name.lower(): value for name, value in GOOD.items()}))
+    times = Times.of(Settings(**{name.lower(): value for name, value in GOOD.items()}).openrouter_timeout_ms)
     assert (times.deadline_s, times.patience_s, times.worker_patience_s) == (30, 10, 30)
     assert times.lease_s + times.sweep_every_s <= 30
     assert LONGEST_WAIT_S == 25

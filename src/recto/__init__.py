@@ -11,7 +11,7 @@
     cli.py         recto dev | migrate | worker | forget | sandbox | token | generate
     dev.py         the whole service on one machine
     api/           doors: one blueprint a resource; a view parses, calls and responds
-    jobs/          jobs: the same pipeline, run by a worker or for a caller who waits; the states are drawn there
+    jobs/          jobs: the same pipeline, run by a worker or for a caller who waits
     text/          core: source text → prompt → proposals, one pipeline for every door
     providers/     outside: clients that translate their own failures
     db/            memory: every SQL statement, the migrations, the embedded PostgreSQL

@@ -58,7 +58,7 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
                 provider = started.enter_context(start_sandbox())
                 environment |= {"OPENROUTER_API_KEY": "sandbox", "OPENROUTER_BASE_URL": provider.base_url}
                 environment.setdefault("OPENROUTER_MODEL", "sandbox/extractive")
-            times = Times(deadline_s=settings.openrouter_timeout_ms / 1000)
+            times = Times.of(settings.openrouter_timeout_ms)
             # A browser's idle connections hold up Ctrl-C for as long as they may stay idle.
             gunicorn = ["gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"]
             server = started.enter_context(_running(gunicorn, environment, times.web_stop_s))

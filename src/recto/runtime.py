@@ -55,7 +55,7 @@ class Runtime(WorkerRuntime):
     @classmethod
     def open(cls, settings: Settings, times: Times | None = None) -> Self:
         """Build everything; the database and the provider need not be up yet."""
-        times = times or Times.of(settings)
+        times = times or Times.of(settings.openrouter_timeout_ms)
         return cls(
             **_opened(settings, times, settings.database_pool_size, times.patience_s),
             openrouter=openrouter(settings),

@@ -17,8 +17,6 @@ after its last renewal at the latest.
 from dataclasses import dataclass
 from math import ceil
 
-from recto.settings import ProviderSettings
-
 # Reading a request's body.
 BODY_S = 10.0
 # What a call may end later than its deadline: the time to notice and to translate.
@@ -48,9 +46,9 @@ class Times:
     backoff_s: float = 2.0
 
     @classmethod
-    def of(cls, settings: ProviderSettings) -> "Times":
+    def of(cls, openrouter_timeout_ms: int) -> "Times":
         """Return an operator's times."""
-        return cls(deadline_s=settings.openrouter_timeout_ms / 1000)
+        return cls(deadline_s=openrouter_timeout_ms / 1000)
 
     @property
     def renew_every_s(self) -> float:

@@ -17,6 +17,7 @@ from psycopg import Connection
 from recto.api import bodies, limits
 from recto.api.context import runtime
 from recto.db import idempotency
+from recto.db.attempts import Results
 from recto.db.idempotency import Answer, Claim
 from recto.errors import InvalidRequest
 from recto.telemetry import log_failure
@@ -87,18 +88,16 @@ def _replay(answer: Answer) -> Response:
     return response
 
 
-def answer_keeper(job_id: UUID) -> Callable[[Connection, Response], None]:
-    """Return what keeps the answer in the transaction that commits what it says, if the request has a key.
+def answer_keeper(job_id: UUID, respond: Callable[[Results], Response]) -> Callable[[Connection, Results], None] | None:
+    """Return what keeps the answer in the transaction that commits the job's results; None if the request has no key.
 
-    It may be called after the request has ended: the commit is late when the database is away.
+    It may be called after the request has ended: the commit is late when the database is away. ``respond`` makes the
+    answer, without the request.
     """
     claim: Claim | None = g.get("idempotency_claim")
-
-    def keep(conn: Connection, response: Response) -> None:
-        if claim is not None:
-            idempotency.store_in(conn, claim, _answer(response, job_id))
-
-    return keep
+    if claim is None:
+        return None
+    return lambda conn, results: idempotency.store_in(conn, claim, _answer(respond(results), job_id))
 
 
 def _answer(response: Response, job_id: UUID | None) -> Answer:

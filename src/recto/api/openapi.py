@@ -151,9 +151,8 @@ def _errors(operation: Operation, parameters: list[dict[str, Any]], *, public: b
     statuses = {414, 500, *operation.errors}
     if not public:
         statuses |= {401, 503}
-    if (
-        operation.body or operation.idempotent
-    ):  # whose key is kept with a hash of the body, also of one that is not read
+    # A key is kept with a hash of the body, also of one that no view reads.
+    if operation.body or operation.idempotent:
         statuses |= {400, 408, 413, 429}
     if operation.body:
         statuses |= {415}

@@ -85,8 +85,9 @@ def retry(generation_id: str) -> Response:
 
 def _run(attempt: Attempt) -> Response:
     g.job_id = attempt.job_id
-    keep, window = answer_keeper(attempt.job_id), runtime().settings.retry_window
-    outcome, facts = run(runtime(), attempt, on_success=lambda conn, results: keep(conn, _created(window, *results)))
+    window = runtime().settings.retry_window
+    keep = answer_keeper(attempt.job_id, lambda results: _created(window, *results))
+    outcome, facts = run(runtime(), attempt, on_success=keep)
     g.outcome = facts | {"job_id": str(attempt.job_id)}
     match outcome:
         case Succeeded(results):

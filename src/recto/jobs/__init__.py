@@ -1,18 +1,10 @@
 """Jobs: generations that outlive the request that asked for them, through the one pipeline.
 
-                     ┌──── a failure that may pass; a stopping worker; a lease that is over ────┐
-                     ▼                                                                          │
-    ── create ──▶ pending ─── claim ──▶ running ─── commit ──▶ succeeded                         │
-                     │                   │ │ └───── no attempt left, or it would fail again ──▶ failed
-                     │                   │ └────────────────────────────────────────────────────┘ │
-                     └──── cancel ───────┴──▶ canceled                                            │
-                     ▲                                                                            │
-                     └──────────────────────────────── retry ─────────────────────────────────────┘
-
 Five ideas: a *job* is a row, and the only truth; an *attempt* is one run of it, with a row for each call to a provider;
 a *lease* says who runs it, until when; a *wake-up* makes workers look at the rows, and does no harm when it is lost or
 comes twice; an *outcome* is how an attempt ended.
 
 ``run`` runs one attempt, in whatever process; ``worker`` is the process that does nothing else; ``synchronous`` is for
-callers who wait and whose proposals are not kept; ``commit`` writes what was paid for.
+callers who wait and whose proposals are not kept; ``outcomes`` are how an attempt ends. The states of a job, its
+moves and its tables are drawn in docs/architecture.md.
 """

@@ -129,7 +129,7 @@ class _Run:
                 detail=known.detail,
                 model=known.model or model,
                 upstream_status=known.upstream_status,
-                request_id=known.calls[-1].request_id if known.calls else None,
+                request_id=known.request_id,
                 duration_ms=duration_ms,
             )
         else:

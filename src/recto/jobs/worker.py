@@ -40,7 +40,8 @@ def work(
         except OSError as error:
             raise SettingsError(f"--metrics-port {metrics_port}: {os.strerror(error.errno or 0)}") from None
     # One connection for each job's writes; one each for claims, leases and the periodic work.
-    runtime = WorkerRuntime.open_worker(settings, times or Times.of(settings), pool_size=concurrency + 3)
+    times = times or Times.of(settings.openrouter_timeout_ms)
+    runtime = WorkerRuntime.open_worker(settings, times, pool_size=concurrency + 3)
     try:
         _Worker(runtime, concurrency).run()
     finally:
