@@ -3,6 +3,8 @@
 import base64
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Event
 from uuid import uuid4
 
 import jwt
@@ -226,15 +228,20 @@ def test_keys_that_a_token_brings_along_are_not_read(verifier, address):
 
 
 @pytest.mark.parametrize("kid", [None, 7, ["ec"], {}])
-def test_a_key_id_that_is_no_text_is_refused(verifier, kid):
+def test_a_key_id_that_is_no_text_is_refused_without_a_fetch(verifier, address, kid):
     token = sign(EC_KEY, "ES256")
     header = base64.urlsafe_b64encode(json.dumps({"alg": "ES256", "kid": kid}).encode()).rstrip(b"=").decode()
     with pytest.raises(Unauthorized):
         verifier.verify(header + "." + token.split(".", 1)[1])
+    assert not address.calls
+
+
+DEEP = base64.urlsafe_b64encode(b"[" * 5000).decode()
 
 
 @pytest.mark.parametrize(
-    "token", ["", ".", "..", "a.b.c", "🎈.🎈.🎈", "e30.e30.", "x" * 100_000, "{}", "sb_secret_abc"]
+    "token",
+    ["", ".", "..", "a.b.c", "🎈.🎈.🎈", "e30.e30.", "W10.e30.", f"{DEEP}.e30.", "x" * 100_000, "{}", "sb_secret_abc"],
 )
 def test_what_is_no_token_is_refused(verifier, token):
     with pytest.raises(Unauthorized):
@@ -244,8 +251,15 @@ def test_what_is_no_token_is_refused(verifier, token):
 def test_symmetric_keys_in_the_key_set_are_not_used():
     oct_key = {"kty": "oct", "kid": "oct", "k": base64.urlsafe_b64encode(SECRET.encode()).decode(), "alg": "HS256"}
     verifier = TokenVerifier(secret=None, keys=Address({"keys": [oct_key]}).key_set(), issuer=ISSUER)
-    with pytest.raises(Unauthorized):
+    with pytest.raises(Unauthorized, match="unknown key"):
         verifier.verify(sign(SECRET, "HS256", "oct"))
+
+
+def test_without_a_key_set_there_is_the_secret_alone():
+    verifier = TokenVerifier(secret=SECRET, keys=None, issuer=ISSUER)
+    assert verifier.verify(sign(SECRET, "HS256")).id == USER
+    with pytest.raises(Unauthorized, match="unknown key"):
+        verifier.verify(sign(EC_KEY, "ES256", "ec"))
 
 
 ODD = [None, 7, True, "", "ü", "x" * 10_000, [], ["P-256"], {}, {"a": 1}, "\ud800"]
@@ -305,9 +319,52 @@ def test_without_any_source_of_keys_there_is_no_verifier():
 def test_the_key_set_is_fetched_once_and_again_after_ten_minutes(verifier, address):
     for _ in range(3):
         verifier.verify(sign(EC_KEY, "ES256", "ec"))
+    for later_s, calls in ((600, 1), (1, 2), (599, 2), (2, 3)):
+        address.now += later_s
+        verifier.verify(sign(EC_KEY, "ES256", "ec"))
+        assert address.calls == calls
+
+
+class SlowAddress(Address):
+    """One that answers when it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.let = Event(), Event()
+
+    def fetch(self):
+        self.asked.set()
+        self.let.wait()
+        return super().fetch()
+
+
+def test_callers_without_any_keys_wait_for_one_fetch():
+    address = SlowAddress()
+    verifier = TokenVerifier(secret=None, keys=address.key_set(), issuer=ISSUER)
+    with ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(verifier.verify, sign(EC_KEY, "ES256", "ec")) for _ in range(4)]
+        assert not wait(callers, timeout=0.2).done
+        address.let.set()
+        assert {caller.result().id for caller in callers} == {USER}
     assert address.calls == 1
-    address.now += 601
+
+
+def test_while_the_keys_are_fetched_again_the_known_ones_serve():
+    address = SlowAddress()
+    verifier = TokenVerifier(secret=None, keys=address.key_set(), issuer=ISSUER)
+    address.let.set()
     verifier.verify(sign(EC_KEY, "ES256", "ec"))
+    address.asked.clear()
+    address.let.clear()
+    address.now += 601
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(verifier.verify, sign(EC_KEY, "ES256", "ec"))
+        assert address.asked.wait(60)
+        other = pool.submit(verifier.verify, sign(RSA_KEY, "RS256", "rsa"))
+        served = wait([other], timeout=60).done
+        address.let.set()
+    assert served
+    assert first.result().id == other.result().id == USER
     assert address.calls == 2
 
 
@@ -327,6 +384,11 @@ def test_made_up_key_ids_do_not_make_us_ask_all_the_time(verifier, address):
         with pytest.raises(Unauthorized):
             verifier.verify(sign(EC_KEY, "ES256", f"made-up-{number}"))
     assert address.calls == 1
+    for later_s, calls in ((29, 1), (1, 2), (29, 2)):
+        address.now += later_s
+        with pytest.raises(Unauthorized):
+            verifier.verify(sign(EC_KEY, "ES256", "made-up"))
+        assert address.calls == calls
 
 
 def test_known_keys_serve_on_while_their_address_is_down(verifier, address):
