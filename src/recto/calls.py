@@ -25,7 +25,7 @@ class Call:
 
 
 class MadeCalls:
-    """What made ``calls``, in order: what they took together.
+    """The sums over ``calls``, which were made in this order.
 
     A sum is None where the provider gave no figure for any of the calls.
     """

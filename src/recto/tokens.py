@@ -1,8 +1,8 @@
-"""Supabase's user tokens: who is asking?
+"""Verification of Supabase's access tokens: which user is asking.
 
 The rules are those of https://supabase.com/docs/guides/auth/jwt-fields and of Supabase's key rotation. The algorithm
 follows from the configured key. A token's header only chooses among those keys: what it says about its algorithm is
-compared, and never believed; ``jku``, ``x5u`` and ``jwk`` are not read at all.
+compared, never trusted; ``jku``, ``x5u`` and ``jwk`` are not read at all.
 """
 
 import json
@@ -27,7 +27,7 @@ LEEWAY_S = 30
 
 # Supabase lets the key set be cached for ten minutes, and lists a new key before it signs with it.
 _KEYS_LIVE_S = 600
-# An unknown key id asks for a fresh set, but whoever sends made-up ids must not make us ask all the time.
+# An unknown key id asks for a fresh set, but made-up ids must not make us fetch all the time.
 _REFETCH_AFTER_S = 30
 
 # The key type and curve of each algorithm.
@@ -44,7 +44,7 @@ class User:
 class KeySet:
     """The project's public keys by key id, fetched when first needed and then as often as Supabase wants.
 
-    While the address is down, the known keys serve on.
+    While the address is down, the known keys stay in use.
     """
 
     def __init__(self, fetch: Callable[[], dict[str, Any]], clock: Callable[[], float] = monotonic) -> None:
@@ -86,7 +86,7 @@ def _usable(keys: list[Any]) -> list[tuple[str, PyJWK]]:
     for key in keys:
         if not isinstance(key, dict) or not isinstance(key.get("kid"), str) or key.get("use", "sig") != "sig":
             continue
-        if "d" in key:  # whoever reads the set could sign with a private key
+        if "d" in key:  # a private key: everybody who reads the set could sign with it
             continue
         key_type = (key.get("kty"), key.get("crv"))
         algorithm = next((name for name, trusted in _KEY_TYPES.items() if trusted == key_type), None)
@@ -100,7 +100,7 @@ def _usable(keys: list[Any]) -> list[tuple[str, PyJWK]]:
 
 
 class TokenVerifier:
-    """Tells whose token it is. At least one of ``secret`` (HS256) and ``keys`` (asymmetric) must be given.
+    """Verifies access tokens. At least one of ``secret`` (HS256) and ``keys`` (asymmetric) must be given.
 
     ``issuer``: the exact ``iss`` that tokens must have; None if any is fine. ``allow_anonymous``: whether users of
     Supabase's anonymous sign-in are users.

@@ -39,7 +39,7 @@ def test_the_projects_keys_are_fetched():
     ids=range(8),
 )
 @responses.activate
-def test_what_is_no_key_set_is_told_apart(answer):
+def test_what_is_no_key_set_is_refused(answer):
     responses.get(ADDRESS, **answer)
     with pytest.raises(KeysUnavailable):
         fetch_jwks(deadline.session(), URL)

@@ -399,7 +399,7 @@ def test_a_simpler_format_that_fails_in_another_way_proves_no_refusal(upstream):
     ask(provider)
 
 
-def test_every_call_is_told_in_order(upstream):
+def test_every_call_is_returned_in_order(upstream):
     upstream.post(URL, status=500, json={"id": "gen-1", "error": {}, "usage": {"prompt_tokens": 1, "cost": 0.5}})
     upstream.post(URL, status=400, headers={"X-Generation-Id": "gen-2"})
     upstream.post(URL, json=answer(id="gen-3"))

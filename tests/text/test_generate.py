@@ -59,7 +59,7 @@ def test_asking_may_bring_nothing():
     assert generation.completion.request_id == "gen-1"
 
 
-def test_a_known_front_is_told_to_the_model_and_dropped_if_it_comes_again():
+def test_a_known_front_is_sent_to_the_model_and_dropped_if_it_comes_again():
     model = Model(json.dumps({"flashcards": [CARD, CARD | {"front": "Which city do the French govern from?"}]}))
     known = ["  what is the capital of FRANCE"]
     generation = ask(model, Topic("France"), model="a/model", bounds=Bounds(), known=known)

@@ -18,7 +18,7 @@ def test_the_source_text_stands_in_the_user_message_alone():
     assert "quick brown fox" not in built.system
 
 
-def test_the_model_is_told_the_bounds():
+def test_the_bounds_stand_in_the_prompt():
     built = prompt.build(SourceText(TEXT), Bounds(proposals=7, front=111, back=222))
     assert "at most 7 flashcards" in built.system
     assert "at most 111 characters" in built.system

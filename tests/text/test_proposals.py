@@ -199,7 +199,7 @@ def test_cards_inside_cards_are_not_read_again_and_again(monkeypatch) -> None:
     assert 0 < Counting.characters < len(content)
 
 
-def test_of_very_many_broken_cards_only_the_first_are_mended() -> None:
+def test_of_very_many_broken_cards_only_the_first_are_repaired() -> None:
     parsed = parse("".join(f"{{'q':'Q{n}?','a':'x'}}" for n in range(1100)))
     assert len(parsed.proposals) + parsed.drops["surplus"] == 1000
 

@@ -32,7 +32,7 @@ DOCUMENTS = {
     "more keys": json.dumps({"title": "T", "cards": [{"id": 1, **card, "tags": ["x"]} for card in CARDS]}),
     "metadata last": json.dumps({"cards": CARDS, "note": "that is all"}),
 }
-# Only cards whose braces balance: in broken JSON braces alone tell where a card ends.
+# Only cards whose braces balance: in broken JSON braces alone say where a card ends.
 BROKEN = {
     "trailing commas": json.dumps(CARDS[:2] + CARDS[4:]).replace('"}', '",}').replace("]", ",]"),
     "a Python literal": str({"flashcards": CARDS[:2] + CARDS[4:]}),

@@ -202,7 +202,7 @@ class OpenRouter:
         request.body = to_json(body)
         request.headers["Content-Length"] = str(len(request.body))
         left_s = max(deadline - monotonic(), 0.001)
-        # The adapter alone: redirects and cookies, which the session adds, are nothing that a provider may ask for.
+        # The adapter alone: the session would follow redirects and keep cookies.
         return self._session.get_adapter(self._url).send(
             request,
             timeout=urllib3.Timeout(connect=min(left_s, _CONNECT_TIMEOUT_S), total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
@@ -232,7 +232,7 @@ def _translated(failure: type[UpstreamConnectionError], deadline: float) -> Iter
         raise UpstreamConnectionError(f"no connection within {_CONNECT_TIMEOUT_S:g} s") from error
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
         raise UpstreamTimeout(f"no complete answer within the deadline ({type(error).__name__})") from error
-    # Whatever else a stranger's bytes make the libraries raise: http.client lets ValueErrors of its own out, for one.
+    # Malformed answers make the libraries raise other errors, too: http.client a bare ValueError, for one.
     except Exception as error:
         if monotonic() >= deadline:
             raise UpstreamTimeout("no complete answer within the deadline") from error

@@ -1,7 +1,7 @@
 """What an answer of the provider says, good or bad.
 
-A stranger wrote it: whatever it is, reading it takes time in proportion to its size, and no value is believed that the
-database, a log or the arithmetic could not hold.
+It is untrusted: whatever it holds, reading it takes time in proportion to its size, and a value that the database, a
+log or the arithmetic could not hold counts as missing.
 """
 
 import re

@@ -30,7 +30,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def head(self, framing: str = "") -> bytes:
-        """The status line and the headers, framed by the body's length unless told otherwise."""
+        """The status line and the headers, framed by the body's length unless ``framing`` says otherwise."""
         lines = [f"HTTP/1.1 {self.status} Sandbox", framing or f"Content-Length: {len(self.body)}"]
         headers = {"Content-Type": "application/json", **self.headers}
         lines += [f"{name}: {value}" for name, value in headers.items()]

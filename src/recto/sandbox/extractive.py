@@ -1,7 +1,7 @@
 """Question/answer proposals taken from a text by rule: no model, no randomness, any language.
 
 The text is cut into sentences; each offers candidates, the best of them read off its grammar, the rest clozes
-on a number, a name or a telling word. The chosen cards are spread over the whole text.
+on a number, a name or a significant word. The chosen cards are spread over the whole text.
 """
 
 import re
@@ -18,7 +18,7 @@ BACK_MAX = 500
 
 _ENTRY, _NUMERIC, _NAMED, _WORD, _PHRASE = 1, 3, 4, 6, 7  # ranks, beside those of the grammar's rules
 _FILLER = 4  # beyond one card for each stretch of text, only cards of this rank or better
-_TELLING = 8  # what makes a word worth a blank: eight letters, or fewer if the text repeats it
+_SIGNIFICANT = 8  # what makes a word worth a blank: eight letters, or fewer if the text repeats it
 
 _BLANK = "____"
 _CLOZE_MAX = 180
@@ -194,15 +194,15 @@ def _targets(sentence: Sentence, words: Counter[str], lower: frozenset[str]) -> 
     spans = [_bare(token) for token in tokens]
     for start, end in _names(text, spans, words, lower):
         yield _NAMED, start, end
-    telling = sorted(
-        (span for span in spans[1:] if _telling(text[span[0] : span[1]], words) >= _TELLING),
-        key=lambda span: (-_telling(text[span[0] : span[1]], words), span),
+    significant = sorted(
+        (span for span in spans[1:] if _significance(text[span[0] : span[1]], words) >= _SIGNIFICANT),
+        key=lambda span: (-_significance(text[span[0] : span[1]], words), span),
     )
-    for start, end in telling[:2]:
+    for start, end in significant[:2]:
         yield _WORD, start, end
 
 
-def _telling(word: str, words: Counter[str]) -> int:
+def _significance(word: str, words: Counter[str]) -> int:
     if len(word) < 5 or not word[0].isalpha() or _DULL.fullmatch(word):
         return 0
     return min(len(word), 12) + 2 * min(words[word], 4)

@@ -78,7 +78,7 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        # The inherited one says good-bye with a FIN first, which would spoil a reset.
+        # The inherited one sends a FIN first, and a reset would no longer be one.
         self.connections.discard(request)
         request.close()
 

@@ -1,4 +1,4 @@
-"""The prompt: what the model is told and which JSON it is asked for. Any change of the words is a new version."""
+"""The prompt: instructions, data and the JSON that is asked for. Any change of the words is a new version."""
 
 import re
 from collections.abc import Sequence

@@ -184,7 +184,7 @@ def _read_broken(text: str) -> tuple[list[object], int]:
     return entries, incomplete
 
 
-# A mended card ends with the brace that balances its first one, behind a whole value. In a card that was cut inside a
+# A repaired card ends with the brace that balances its first one, behind a whole value. In a card that was cut inside a
 # side, the first brace is still open, whatever \frac{a}{b} or {"a": "b"} that side holds, or the side's quote is.
 # Where quotes in a side were not escaped, json_repair may end it too early: it then holds one of a pair of quotes, the
 # rest of it has become a key, or is lost.
@@ -192,7 +192,7 @@ _OPENING_QUOTE = re.compile(r""":\s*(["'“])""")
 
 
 def _repair(text: str) -> dict[str, object] | None:
-    """The card that begins a text, mended; None unless it ends there and all of it survives."""
+    """The card that begins a text, repaired; None unless it ends there and all of it survives."""
     card = text[:_MAX_BROKEN_CARD]
     card = card[: card.rfind("}") + 1]
     while card.count("}") > card.count("{"):
@@ -255,7 +255,7 @@ def _each_entry(value: object, depth: int = 5) -> Iterator[object]:
 _VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# Signs that tell C from C# and 6*2 from 6/2 count as letters. NFKC brings most punctuation into this plane.
+# Signs that distinguish C from C# and 6*2 from 6/2 count as letters. NFKC brings most punctuation into this plane.
 _PUNCTUATION = re.compile(
     f"[{re.escape(''.join(c for c in map(chr, range(0x10000)) if category(c)[0] == 'P' and c not in '#%&*-/@'))}]"
 )
