@@ -2,9 +2,12 @@
 
 import socket
 import ssl
+import subprocess
+import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -156,6 +159,48 @@ def test_a_connection_whose_certificate_was_trusted_serves_no_call_that_does_not
         assert session.get(url, timeout=5, verify=certificate).text == "ok"
         with pytest.raises(requests.exceptions.SSLError):
             session.get(url, timeout=5)
+
+
+IN_GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import socket, sys
+import requests, urllib3
+from recto.providers import deadline
+
+tried = []
+connect = socket.socket.connect
+socket.socket.connect = lambda sock, address: tried.append(address) or connect(sock, address)
+port = int(sys.argv[2])
+addresses = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))] * 500
+socket.getaddrinfo = lambda *args, **kwargs: addresses
+try:
+    with deadline.session() as session:
+        session.get(f"{sys.argv[1]}://localhost:{port}/", timeout=urllib3.Timeout(connect=0.5, total=600))
+except requests.ConnectTimeout:
+    print(len(tried))
+"""
+
+
+def in_greenlets(scheme, port):
+    """How many addresses of 500 were tried, in a process like gunicorn's, until there was a ConnectTimeout."""
+    program = [sys.executable, "-c", IN_GREENLETS, scheme, str(port)]
+    return int(subprocess.run(program, capture_output=True, text=True, timeout=60, check=True).stdout)
+
+
+def test_connecting_has_one_timeout_for_all_addresses_of_a_host():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(3):
+            conn = waiting.enter_context(socket.socket())
+            conn.setblocking(False)
+            conn.connect_ex(full.getsockname())
+        for scheme in ("http", "https"):
+            assert 1 <= in_greenlets(scheme, full.getsockname()[1]) < 100
+
+
+def test_connecting_has_one_timeout_for_a_dripping_tls_handshake_too():
+    with server(drip(b"\x16\x03\x03\x40\x00", b"x")) as url:
+        assert in_greenlets("https", urlsplit(url).port) == 1
 
 
 def test_proxies_and_credentials_of_the_environment_are_not_used(monkeypatch):
