@@ -301,6 +301,13 @@ def test_a_key_that_is_not_a_public_signing_key_of_a_trusted_algorithm_is_not_us
         verifier.verify(sign(key, algorithm, kid))
 
 
+def test_a_key_need_not_say_its_use_nor_its_algorithm():
+    keys = [{name: key[name] for name in key if name not in ("use", "alg")} for key in KEYS["keys"]]
+    verifier = TokenVerifier(secret=None, keys=Address({"keys": keys}).key_set(), issuer=ISSUER)
+    for key, algorithm, kid in ((EC_KEY, "ES256", "ec"), (RSA_KEY, "RS256", "rsa"), (OKP_KEY, "EdDSA", "okp")):
+        assert verifier.verify(sign(key, algorithm, kid)).id == USER
+
+
 def test_only_curves_and_key_types_that_are_trusted_are_used():
     p384 = ec.generate_private_key(ec.SECP384R1())
     secp256k1 = ec.generate_private_key(ec.SECP256K1())

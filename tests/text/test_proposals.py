@@ -204,6 +204,14 @@ def test_of_very_many_broken_cards_only_the_first_are_repaired() -> None:
     assert len(parsed.proposals) + parsed.drops["surplus"] == 1000
 
 
+def test_as_much_is_read_as_the_cards_asked_for_may_have() -> None:
+    cards = [{"front": f"Question {n}?", "back": f"{n}{'x' * 9_990}"} for n in range(30)]
+    assert kept(json.dumps(cards), Bounds(proposals=30, front=10_000, back=10_000)) == cards
+    padded = " " * 200_000 + json.dumps([POLAND])
+    assert kept(padded) == []
+    assert kept(padded[100:]) == [POLAND]
+
+
 # LaTeX
 
 
