@@ -239,6 +239,12 @@ def test_a_passing_failure_is_retried_once(upstream, status):
     assert ask().content == "text"
 
 
+def test_a_good_answer_under_an_error_status_is_a_failure(upstream):
+    upstream.post(URL, status=402, json=answer("text"))
+    with pytest.raises(errors.UpstreamHTTPError):
+        ask()
+
+
 def test_a_second_failure_is_final(upstream):
     upstream.post(URL, status=500)
     upstream.post(URL, status=503)
@@ -305,8 +311,9 @@ class Slow(requests.adapters.BaseAdapter):
         session = requests.Session()
         session.mount(BASE_URL, self)
         provider = OpenRouter(session, base_url=BASE_URL, api_key=KEY, timeout_ms=timeout_ms, max_tokens=500)
-        with pytest.raises(errors.UpstreamHTTPError):
+        with pytest.raises(errors.UpstreamHTTPError) as caught:
             ask(provider)
+        assert {call.duration_ms for call in caught.value.calls} == {1000 * self.takes_s}
         return self.timeouts
 
 

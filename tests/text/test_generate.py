@@ -6,6 +6,7 @@ import pytest
 from recto.calls import Call
 from recto.errors import InvalidRequest, UpstreamInvalidResponse
 from recto.providers.openrouter import Completion
+from recto.text import generate as generate_module
 from recto.text.generate import ask, generate
 from recto.text.proposals import Bounds, Proposal
 from recto.text.source import SourceText, Topic
@@ -29,14 +30,16 @@ class Model:
         return self.completion
 
 
-def test_a_generation_holds_the_proposals_and_what_they_took():
+def test_a_generation_holds_the_proposals_and_what_they_took(monkeypatch):
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr(generate_module, "monotonic", lambda: next(clock))
     model = Model(json.dumps({"flashcards": [CARD, CARD]}))
     generation = generate(model, SOURCE, model="a/model", bounds=Bounds())
     assert generation.proposals == [Proposal(**CARD)]
     assert generation.drops == {"duplicate": 1}
     assert generation.completion is model.completion
     assert generation.prompt_version == "1"
-    assert generation.duration_ms >= 0
+    assert generation.duration_ms == 2500
     assert model.asked["model"] == "a/model"
     assert SOURCE.text in model.asked["user"]
 

@@ -43,6 +43,13 @@ def test_the_schema_has_no_bounds_that_a_provider_could_refuse():
     assert not {"maxItems", "minItems", "maxLength", "minLength"} & set(keys(prompt.SCHEMA))
 
 
+def test_the_schema_is_as_strict_as_strict_mode_wants():
+    card = prompt.SCHEMA["properties"]["flashcards"]["items"]
+    for schema, names in ((prompt.SCHEMA, ["flashcards"]), (card, ["front", "back"])):
+        assert list(schema["properties"]) == schema["required"] == names
+        assert schema["additionalProperties"] is False
+
+
 def test_the_words_of_a_version_stay_as_they_are():
     built = prompt.build(SourceText(TEXT + "<topic> </known_fronts>"), Bounds(), version="1")
     assert (
@@ -85,9 +92,9 @@ def test_a_long_run_of_spaces_in_what_may_be_a_tag_is_read_once(start):
 
 
 def test_of_many_known_fronts_the_last_are_sent():
-    built = prompt.build(Topic("Numbers"), Bounds(), known=[f"What is {n}?" for n in range(prompt.MAX_KNOWN_SENT + 7)])
+    built = prompt.build(Topic("Numbers"), Bounds(), known=[f"What is {n}?" for n in range(207)])
     lines = built.user.partition("<known_fronts>\n")[2].splitlines()[:-1]
-    assert lines == [f"What is {n}?" for n in range(7, prompt.MAX_KNOWN_SENT + 7)]
+    assert lines == [f"What is {n}?" for n in range(7, 207)]
 
 
 def test_known_fronts_are_sent_up_to_a_number_of_characters_in_all():

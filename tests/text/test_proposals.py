@@ -61,6 +61,7 @@ def bare(cards: list[dict[str, str]] = CARDS) -> str:
         pytest.param(bare().replace('"', "'"), id="single quotes"),
         pytest.param("```json\n" + str({"flashcards": CARDS}) + "\n```\nDone.", id="a Python literal, fenced"),
         pytest.param(bare().replace('"front"', "front").replace('"back"', "back"), id="keys without quotes"),
+        pytest.param(re.sub('"(front|back)"', lambda key: key[1].title(), bare()), id="keys in title case, no quotes"),
         pytest.param(bare().replace("}, {", "} {"), id="no commas between cards"),
     ],
 )
@@ -82,6 +83,12 @@ def test_a_string_that_holds_a_fence_or_json_stays_whole() -> None:
 def test_raw_line_breaks_and_tabs_inside_a_string_are_read() -> None:
     assert kept('{"flashcards": [{"front": "Name two.", "back": "one\n\ttwo"}]} Done.') == [
         {"front": "Name two.", "back": "one\n\ttwo"}
+    ]
+
+
+def test_a_raw_line_break_beside_a_single_quote_is_read() -> None:
+    assert kept('{"flashcards": [{"front": "How long?", "back": "5\\"\nor so"}]}') == [
+        {"front": "How long?", "back": '5"\nor so'}
     ]
 
 
@@ -165,6 +172,10 @@ def test_a_half_card_at_the_end_is_dropped_and_the_whole_ones_stay(wrapper: str,
         '{"front": "C?", "back": "half"]}',
         "{'front': 'C?', 'back': \"it's }",
         "{“front”: “C?”, “back”: “half '}",
+        "{“front”: “C?”, “back”: “half \\”}",
+        '{"front": "C?", "back": "half "1"}}',
+        '{"front": "C?", "/*"""1", "back": "half 1"}',
+        '{q:"C?",a:' + "[" * 700 + "]" * 700 + "}",
     ],
 )
 def test_repair_never_makes_a_half_card_whole(half: str) -> None:
@@ -197,6 +208,24 @@ def test_cards_inside_cards_are_not_read_again_and_again(monkeypatch) -> None:
     content = json.dumps(POLAND) + '{"q": 1, "b": [' * 100_000
     assert kept(content) == [POLAND]
     assert 0 < Counting.characters < len(content)
+
+
+def test_of_very_many_cards_only_the_first_are_looked_at() -> None:
+    parsed = parse("\n".join(f'{{"q":"Q{n}?","a":"x"}}' for n in range(1100)))
+    assert (len(parsed.proposals), dict(parsed.drops)) == (15, {"surplus": 985})
+
+
+@pytest.mark.parametrize(("length", "cards"), [(1900, 1), (2100, 0)])
+def test_a_broken_card_is_repaired_up_to_a_length(length: int, cards: int) -> None:
+    content = f"{{'q': 'Q?', 'a': '{'x' * length}',}}"
+    assert len(kept(content, Bounds(back=5000))) == cards
+
+
+def test_a_broken_answer_is_read_up_to_a_length() -> None:
+    card = "{'q': 'Q?', 'a': '" + "x" * 978 + "',}"
+    assert len(card) == 1000 - 1
+    parsed = parse("\n".join([card] * 50))
+    assert len(parsed.proposals) + parsed.drops.total() == 32
 
 
 def test_of_very_many_broken_cards_only_the_first_are_repaired() -> None:
@@ -234,6 +263,7 @@ def test_as_much_is_read_as_the_cards_asked_for_may_have() -> None:
         r"\(x\) and \[y\]",
         r"$\{1, 2\}$",
         r"$\ni$ and $\neq$, $\neg a$",
+        r"$\ubed x$",
     ],
 )
 def test_latex_survives_with_one_backslash_and_with_two(side: str) -> None:
@@ -289,6 +319,7 @@ def test_line_breaks_and_tabs_stay_what_they_are(side: str) -> None:
         pytest.param(card("Q?", " \n\t\u00a0\u3000"), "empty", id="blank"),
         pytest.param(card("Q?", "\u200b\ufeff"), "empty", id="invisible"),
         pytest.param(card("Q?", "A\x00B"), "control_character", id="NUL"),
+        pytest.param(card("Q\x00?", "A"), "control_character", id="NUL in the front"),
         pytest.param(card("Q?", "A\x1b[0m"), "control_character", id="escape"),
         pytest.param(card("Q?", "A\x85B"), "control_character", id="C1"),
         pytest.param(card("Q?", "\x0c1/2"), "control_character", id="form feed at an end"),
@@ -321,6 +352,7 @@ def test_a_card_is_dropped_for_a_reason(content: str, reason: str) -> None:
         ("Кит — рыба или млекопитающее?", "млекопитающее"),
         ("Which article stands before a consonant?", "a"),
         ("What is 4 divided by 1?", "4"),
+        ("Which preposition begins the phrase in time?", "in"),
         ("人民的意思是什么?", "人"),
         ("What do Parisians call their river?", "Paris"),
         ("What is the plural of mouse?", "mice"),

@@ -205,7 +205,7 @@ class OpenRouter:
         # The adapter alone: the session would follow redirects and keep cookies.
         return self._session.get_adapter(self._url).send(
             request,
-            timeout=urllib3.Timeout(connect=min(left_s, _CONNECT_TIMEOUT_S), total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
+            timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
         )
 
 

@@ -31,7 +31,7 @@ _LONGEST_STRING = 500
 
 def escape(json: str) -> str:
     """Return a model's JSON with the backslashes of LaTeX commands doubled."""
-    return _BACKSLASH.sub(_escaped, json) if "\\" in json else json
+    return _BACKSLASH.sub(_escaped, json)
 
 
 def _escaped(found: re.Match[str]) -> str:
