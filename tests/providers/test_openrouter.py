@@ -493,8 +493,9 @@ def test_a_long_message_is_cut(upstream):
 
 @pytest.mark.parametrize("fault", ["timeout", "drip", "drip-headers", "keep-alive"])
 def test_a_provider_that_does_not_come_to_an_end_is_a_timeout(sandbox, fault):
-    with pytest.raises(errors.UpstreamTimeout):
+    with pytest.raises(errors.UpstreamTimeout) as caught:
         ask(client(sandbox.base_url, timeout_ms=600), f"sandbox/{fault}")
+    assert "127.0.0.1" not in caught.value.detail
 
 
 @pytest.mark.parametrize("fault", ["reset", "reset-mid-body", "close"])
@@ -543,6 +544,15 @@ def test_a_broken_connection_is_tried_again_unless_the_answer_had_begun(clock, w
     assert adapter.calls == calls
 
 
+def test_an_answer_of_one_mebibyte_is_read(upstream):
+    body = json.dumps(answer("text")).encode().rjust(1024 * 1024)
+    upstream.post(URL, body=body)
+    assert ask().content == "text"
+    upstream.post(URL, body=body + b" ")
+    with pytest.raises(errors.UpstreamInvalidResponse):
+        ask()
+
+
 @pytest.mark.parametrize("fault", ["endless", "oversize"])
 def test_too_large_an_answer_is_not_read_whole(sandbox, fault):
     with pytest.raises(errors.UpstreamInvalidResponse) as caught:
@@ -559,12 +569,24 @@ def test_an_address_that_does_not_take_connections_is_given_up_early(monkeypatch
             conn.connect_ex(full.getsockname())
         with pytest.raises(errors.UpstreamConnectionError) as caught:
             ask(client(f"http://127.0.0.1:{full.getsockname()[1]}"))
-    assert caught.value.detail == "no connection within 0.2 s"
+    assert caught.value.detail == "no connection in time"
 
 
 def test_nobody_there_is_a_connection_error():
-    with pytest.raises(errors.UpstreamConnectionError):
+    with pytest.raises(errors.UpstreamConnectionError) as caught:
         ask(client("http://127.0.0.1:9"))
+    assert caught.value.detail == "the connection failed (ConnectionError)"
+
+
+@pytest.mark.parametrize(("takes_s", "failure"), [(1, errors.UpstreamConnectionError), (2, errors.UpstreamTimeout)])
+def test_whatever_fails_once_the_time_is_over_is_a_timeout(clock, takes_s, failure):
+    def fail():
+        clock.now += takes_s
+        raise requests.ConnectionError
+
+    with pytest.raises(errors.UpstreamError) as caught:
+        ask(counted(fail, timeout_ms=2000, quick_retry=False)[0])
+    assert type(caught.value) is failure
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def _translated(failure: type[UpstreamConnectionError], deadline: float) -> Iter
     except UpstreamError:
         raise
     except requests.ConnectTimeout as error:
-        raise UpstreamConnectionError(f"no connection within {_CONNECT_TIMEOUT_S:g} s") from error
+        raise UpstreamConnectionError("no connection in time") from error
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
         raise UpstreamTimeout(f"no complete answer within the deadline ({type(error).__name__})") from error
     # Malformed answers make the libraries raise other errors, too: http.client a bare ValueError, for one.
