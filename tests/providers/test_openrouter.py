@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import socket
+import tracemalloc
 import types
 import zlib
 from contextlib import ExitStack
@@ -117,7 +118,7 @@ def test_keep_alive_padding_before_the_answer_is_skipped(upstream, padding):
 
 
 @pytest.mark.parametrize(
-    "usage", [None, [], {"prompt_tokens": "many", "completion_tokens": -1, "cost": "free"}, {"cost": True}]
+    "usage", [None, [], [7], "free", {"prompt_tokens": "many", "completion_tokens": -1, "cost": "free"}, {"cost": True}]
 )
 def test_odd_usage_is_no_usage(upstream, usage):
     upstream.post(URL, json=answer(usage=usage))
@@ -237,6 +238,18 @@ def test_a_passing_failure_is_retried_once(upstream, status):
     upstream.post(URL, status=status, body="<html>")
     upstream.post(URL, json=answer("text"))
     assert ask().content == "text"
+
+
+@pytest.mark.parametrize("nothing", [None, False, "", {}])
+def test_an_error_that_is_nothing_is_none(upstream, nothing):
+    upstream.post(URL, json=answer("text", error=nothing))
+    assert ask().content == "text"
+
+
+def test_a_good_answer_beside_an_error_is_a_failure(upstream):
+    upstream.post(URL, json=answer("text", error={"code": 402}))
+    with pytest.raises(errors.UpstreamHTTPError):
+        ask()
 
 
 def test_a_good_answer_under_an_error_status_is_a_failure(upstream):
@@ -551,6 +564,25 @@ def test_an_answer_of_one_mebibyte_is_read(upstream):
     upstream.post(URL, body=body + b" ")
     with pytest.raises(errors.UpstreamInvalidResponse):
         ask()
+
+
+@pytest.mark.parametrize(
+    ("status", "make_body", "headers"),
+    [
+        (200, lambda: gzip.compress(b" " * 64 * 1024 * 1024, 1), {"Content-Encoding": "gzip"}),
+        (402, lambda: json.dumps({"error": {"message": "More text. " * 90_000}}).encode(), {}),
+    ],
+    ids=["64 KiB that unpack to 64 MiB", "an error message of 1 MB"],
+)
+def test_an_answer_takes_a_few_times_its_own_room_at_most(upstream, status, make_body, headers):
+    upstream.post(URL, status=status, body=make_body(), headers=headers)
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.UpstreamError):
+            ask()
+        assert tracemalloc.get_traced_memory()[1] < 10 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("fault", ["endless", "oversize"])

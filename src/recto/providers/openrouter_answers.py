@@ -33,7 +33,7 @@ def read(response: requests.Response) -> bytes:
     Raises ``UpstreamInvalidResponse``, and whatever the transport and zlib raise.
     """
     raw = b""
-    while len(raw) <= MAX_RESPONSE_BYTES and (more := _more(response, MAX_RESPONSE_BYTES + 1 - len(raw))):
+    while more := _more(response, MAX_RESPONSE_BYTES + 1 - len(raw)):
         raw += more
     if response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip", "deflate"):
         # Some gateways compress unasked. urllib3 would unpack one member after the other, and empty ones have no end.
