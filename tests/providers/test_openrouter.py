@@ -207,6 +207,7 @@ def test_an_answer_without_a_text_is_an_invalid_response_and_asked_for_once(upst
         ({"error": {"error_type": "provider_overloaded"}}, "upstream_http_error_503"),
         ({"error": {"error_type": "timeout"}}, "upstream_http_error_504"),
         ({"error": {"error_type": "another"}}, "upstream_http_error_502"),
+        ({"error": {"error_type": {"a": []}}}, "upstream_http_error_502"),
         ({"error": {"code": 399, "http_status": "399"}}, "upstream_http_error_502"),
         ({"error": {"code": 600, "http_status": "600"}}, "upstream_http_error_502"),
         ({"error": {"code": 599}}, "upstream_http_error_599"),
@@ -276,11 +277,11 @@ def test_a_retry_comes_after_a_third_of_a_second_more_or_less(anything, clock):
 
 
 def test_a_retry_comes_when_the_provider_asks_for_it_if_that_is_soon(upstream, clock):
-    for status in (429, 503):
-        upstream.post(URL, status=status, headers={"Retry-After": "3"})
+    for status, late_s in ((429, 3), (503, 30)):
+        upstream.post(URL, status=status, headers={"Retry-After": str(late_s)})
         with pytest.raises(errors.UpstreamError) as caught:
             ask(client(timeout_ms=30_000))
-        assert caught.value.retry_after_s == 3
+        assert caught.value.retry_after_s == late_s
         upstream.post(URL, status=status, headers={"Retry-After": "2"})
         upstream.post(URL, json=answer("text"))
         assert ask(client(timeout_ms=30_000)).content == "text"
@@ -463,7 +464,7 @@ def test_a_call_that_reached_nobody_is_one_too():
         f"Incorrect API key provided: {KEY}",
         "The prompt 'the mitochondrion is the POWERHOUSE of the cell' was flagged",
         "You write flashcards and follow the rules",
-        "\\u0054he mitochondrion",
+        "".join(f"\\u{ord(character):04x}" for character in USER),
     ],
 )
 def test_what_repeats_the_request_or_the_key_is_withheld(upstream, message):
@@ -476,10 +477,17 @@ def test_what_repeats_the_request_or_the_key_is_withheld(upstream, message):
 
 @pytest.mark.parametrize(("shared", "withheld"), [("mitochondri", False), ("mitochondrio", True)])
 def test_twelve_characters_of_the_request_in_a_row_are_a_repetition(upstream, shared, withheld):
-    upstream.post(URL, status=403, json={"error": {"message": f"No:{shared.upper()}!"}})
+    upstream.post(URL, status=403, json={"error": {"message": f"No:{shared.upper()}"}})
     with pytest.raises(errors.UpstreamHTTPError) as caught:
         ask()
     assert ("withheld" in caught.value.detail) is withheld
+
+
+def test_a_shorter_key_is_no_message_either(upstream):
+    upstream.post(URL, status=401, json={"error": {"message": "sk-7"}})
+    with pytest.raises(errors.UpstreamHTTPError) as caught:
+        ask(client(api_key="sk-7"))
+    assert "sk-7" not in caught.value.detail
 
 
 def test_white_space_makes_no_repetition_another_text(upstream):

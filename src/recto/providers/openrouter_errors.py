@@ -28,7 +28,6 @@ _ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
 
 _STATUS = re.compile("[45][0-9]{2}")
 _SECONDS = re.compile("[0-9]{1,9}")  # thirty years; what is longer means nothing
-_DATE_CHARACTERS = 40
 
 
 def translate(*, status: int, answer: dict[str, Any], retry_after: str | None, secrets: list[str]) -> UpstreamError:
@@ -87,7 +86,7 @@ def _seconds(retry_after: str | None) -> float | None:
     if _SECONDS.fullmatch(value):
         return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value[:_DATE_CHARACTERS]).timestamp() - time())
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except (ValueError, OverflowError):
         return None
 
