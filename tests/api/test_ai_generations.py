@@ -377,6 +377,14 @@ def test_a_bad_decision_is_refused(client, decision):
     assert client.patch(f"/ai/suggestions/{card['id']}", json=decision).status_code == 400
 
 
+def test_what_the_model_wrote_first_stays_known_however_often_a_front_is_edited(client):
+    card = suggestions(client, done(client))[0]
+    for front in ("Mine?", "Mine, better?"):
+        client.patch(f"/ai/suggestions/{card['id']}", json={"status": "accepted", "front": front})
+    (row,) = client.query(f"select front, written_front from ai_suggestions where id = '{card['id']}'")
+    assert row == {"front": "Mine, better?", "written_front": card["front"]}
+
+
 def test_an_edited_side_has_the_bounds_of_a_side(open_client):
     client = open_client(max_front_characters=30, max_back_characters=40)
     location = done(client)

@@ -206,3 +206,12 @@ def test_deleting_a_generation_erases_the_answer_that_held_its_proposals(client)
     session = client.post("/sessions/ai", json=BODY, headers=KEY).json
     assert client.delete(f"/ai/generations/{session['generation']['generation_id']}").status_code == 204
     assert keys(client) == []
+
+
+def test_a_keyed_session_takes_four_transactions(client):
+    def transactions():
+        return client.runtime.pool.get_stats().get("requests_num", 0)
+
+    before = transactions()
+    assert client.post("/sessions/ai", json=BODY, headers=KEY).status_code == 200
+    assert transactions() - before <= 4  # look; take the key and count; begin the job; its results with the answer

@@ -1,7 +1,8 @@
 """The monthly quota: what counts, what is reserved, and that nobody gets past it."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from time import tzset
 from uuid import uuid4
 
 import pytest
@@ -45,6 +46,7 @@ def test_the_synchronous_door_answers_and_records_the_same_with_a_quota(open_cli
     stored = str(client.rows("generation_jobs")) + str(client.query("select * from ai_suggestions"))
     assert "Rosetta" not in stored
     assert client.get("/ai/generations").json["generations"] == []
+    assert client.rows("generation_events") == client.query("select * from generation_attempts") == []
 
 
 def test_failures_cost_nothing_and_a_retry_nothing_until_it_succeeds(open_client):
@@ -72,7 +74,8 @@ def test_over_the_quota_nothing_is_begun(open_client, path):
     refused = client.post(path, json=body)
     assert (refused.status_code, refused.json["error"]) == (429, "quota_exceeded")
     assert f"{datetime.now(UTC):%Y-%m}" not in refused.json["message"]  # the next month's
-    assert 0 < int(refused.headers["Retry-After"]) <= 31 * 24 * 3600
+    reset_at = datetime.fromisoformat(client.get("/usage").json["resets_at"])
+    assert int(refused.headers["Retry-After"]) == pytest.approx((reset_at - datetime.now(UTC)).total_seconds(), abs=60)
     assert len(client.rows("generation_jobs")) == 1
 
 
@@ -104,6 +107,17 @@ def test_a_month_begins_anew(open_client):
     assert client.post(json=BODY).status_code == 429
     client.query("update usage_ledger set created_at = date_trunc('month', now() at time zone 'utc') - interval '1 s'")
     assert client.post(json=BODY).status_code == 200
+
+
+def test_a_month_is_utcs_whatever_the_machines_time_zone(client, monkeypatch):
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")  # 14 hours ahead
+    tzset()
+    try:
+        resets_at = datetime.fromisoformat(client.get("/usage").json["resets_at"])
+    finally:
+        monkeypatch.undo()
+        tzset()
+    assert (resets_at.utcoffset(), resets_at.day, resets_at.hour) == (timedelta(0), 1, 0)
 
 
 def test_what_a_dead_process_had_reserved_is_free_again(open_client):

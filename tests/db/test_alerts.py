@@ -105,9 +105,9 @@ def test_a_failure_older_than_a_day_is_no_news(open_client, hook):
     client.query("update generation_jobs set finished_at = now() - interval '25 hours'")
     alert(client.runtime)
     assert hook.got == []
-    client.query("update generation_jobs set finished_at = now() - interval '23 hours'")
+    client.post("/sessions/ai", json=BAD)
     alert(client.runtime)
-    assert len(hook.got) == 1
+    assert hook.got == [{"text": "Recto: 1 generation failed for good: 1 × upstream_http_error_402."}]
 
 
 def test_one_worker_of_several_sends_the_alert(open_client, hook):

@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from hashlib import sha256
 from uuid import uuid4
@@ -11,8 +12,9 @@ import psycopg
 import pytest
 
 from recto.calls import Call
-from recto.db import attempts, claims
+from recto.db import attempts, claims, starts
 from recto.db.failures import Failure
+from recto.db.starts import Lease, NewJob
 from recto.db.suggestions import NewSuggestion
 
 TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
@@ -198,6 +200,36 @@ def test_a_job_that_was_canceled_takes_nothing_and_says_so_twice(client):
         assert fail(client, attempt) is None
     assert job(client)["status"] == "canceled"
     assert client.rows("generation_error_logs") == client.rows("ai_suggestions") == client.rows("generations") == []
+
+
+def test_a_success_leaves_neither_a_holder_nor_a_text(client):
+    ask(client)
+    commit(client, client.claim(), "one")
+    ended = job(client)
+    assert ended["holder"] is ended["lease_until"] is None
+    assert "Rosetta" not in str(ended["payload"])
+
+
+def test_a_caller_s_call_is_a_row_before_it_begins_also_when_it_retries(client):
+    pool, user_id, lease = client.runtime.pool, client.user_id, Lease(uuid4(), 15)
+    new = NewJob("session", {"source_text": TEXT, "model": "m", "prompt_version": "v1"}, "0" * 64, len(TEXT))
+    first = starts.begin(pool, user_id, new, quota=None, lease=lease)
+    open_calls = "select number, call from generation_attempts where outcome is null"
+    assert client.query(open_calls) == [{"number": 1, "call": 1}]
+    fail(client, first)
+    client.query("update generation_jobs set finished_at = finished_at - interval '10 s'")
+    starts.retry(pool, user_id, first.job_id, window=timedelta(hours=1), quota=None, lease=lease)
+    assert client.query(open_calls) == [{"number": 2, "call": 1}]
+
+
+def test_a_retried_job_waits_behind_those_that_were_due_before(client):
+    ask(client)
+    failed = client.claim()
+    fail(client, failed)
+    ask(client)
+    client.query("update generation_jobs set finished_at = finished_at - interval '10 s' where status = 'failed'")
+    client.post(f"/sessions/ai/{failed.job_id}/retry", headers={"Prefer": "respond-async"})
+    assert client.claim().job_id != failed.job_id
 
 
 def test_a_success_is_not_undone_by_a_failure_of_the_same_attempt(client):

@@ -103,14 +103,17 @@ def test_what_is_in_flight_is_not_old(client):
     assert client.work() == ["succeeded"]
 
 
-@pytest.mark.parametrize("path", ["/ai/generations", "/sessions/ai"])
+@pytest.mark.parametrize(
+    "path", ["/ai/generations", "/sessions/ai", "/decks/00000000-0000-4000-8000-00000000000d/generation"]
+)
 def test_a_key_means_a_new_generation_once_its_first_one_is_erased(client, path):
+    count = {"count": 3} if "decks" in path else {}
     key = {"Idempotency-Key": "a-key"}
-    client.post(path, json=BODY, headers=key)
+    client.post(path, json=BODY | count, headers=key)
     client.work()
     first = client.rows("generation_jobs")[0]["id"]
     client.delete(f"/ai/generations/{first}")
-    again = client.post(path, json={"source_text": TEXT + " Other."}, headers=key)
+    again = client.post(path, json={"source_text": TEXT + " Other."} | count, headers=key)
     assert again.status_code in (200, 202)
     assert "Idempotent-Replayed" not in again.headers
     assert len(client.rows("generation_jobs")) == 2
@@ -174,6 +177,24 @@ def test_a_deck_that_waits_for_its_next_batch_has_been_paid_for(open_client):
     )
     client.delete(f"/ai/generations/{job_id}")
     assert len(client.rows("usage_ledger")) == 1
+
+
+def test_deleting_a_failed_deck_costs_nothing_whatever_it_brought_before(open_client):
+    client = open_client(quota_generations_per_month=1)
+    client.post(f"/decks/{uuid4()}/generation", json={"source_text": TEXT, "count": 50})
+    attempt = client.claim()
+    client.query("update generation_attempts set outcome = 'succeeded'")
+    client.query("update generation_jobs set status = 'failed', holder = null, lease_until = null, finished_at = now()")
+    client.delete(f"/ai/generations/{attempt.job_id}")
+    assert client.rows("usage_ledger") == []
+    assert client.query("select status from generation_jobs") == [{"status": "failed"}]
+
+
+def test_what_was_erased_after_its_failure_cannot_be_retried(client):
+    job_id = client.post("/sessions/ai", json=BAD).json["generation_id"]
+    client.delete(f"/ai/generations/{job_id}")
+    client.query("update generation_jobs set finished_at = finished_at - interval '10 s'")
+    assert client.post(f"/sessions/ai/{job_id}/retry").status_code == 410
 
 
 def test_deleting_a_failed_one_costs_nothing(open_client):

@@ -150,7 +150,7 @@ def two(client, open_client):
     return client, other
 
 
-@pytest.mark.parametrize("table", sorted(USERS_TABLES))
+@pytest.mark.parametrize("table", [*sorted(USERS_TABLES), "recto.jobs"])
 @pytest.mark.parametrize("acting", [as_user, as_service])
 def test_a_query_that_forgets_its_user_still_sees_own_rows_only(two, table, acting):
     for client in two:

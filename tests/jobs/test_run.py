@@ -34,7 +34,7 @@ def test_the_pause_is_kept(client, provider):
     assert client.query("select run_at - now() > interval '50 s' as later from generation_jobs") == [{"later": True}]
 
 
-def test_what_nobody_foresaw_ends_failed_after_its_attempts_and_repeats_no_text(client):
+def test_what_nobody_foresaw_ends_failed_after_its_attempts_and_repeats_no_text(client, capsys):
     client.post("/ai/generations", json={"source_text": "The fox is an animal. " * 60})
     client.query("update generation_jobs set payload = jsonb_set(payload, '{source_text}', '\"a secret\"')")
     assert [client.work() for _ in range(3)] == [["retried"], ["retried"], ["failed"]]
@@ -43,7 +43,9 @@ def test_what_nobody_foresaw_ends_failed_after_its_attempts_and_repeats_no_text(
     assert "detail" not in row["error"]  # which the user may read
     logs = client.rows("generation_error_logs")
     assert [(log["attempt"], log["error_code"]) for log in logs] == [(n, "internal_error") for n in (1, 2, 3)]
-    assert "secret" not in str(logs) + str(row["error"])
+    printed = capsys.readouterr().out
+    assert "IncorrectLength" in printed or "InvalidRequest" in printed
+    assert "secret" not in str(logs) + str(row["error"]) + printed
 
 
 def test_each_call_of_a_job_is_a_row_and_their_costs_add_up(client, provider):
@@ -106,6 +108,8 @@ def test_every_dollar_is_counted_once(client, provider):
         client.post("/generations", json={"source_text": f"{tag} " + "A fact. " * 150})
         client.post("/ai/generations", json={"source_text": f"{tag} " + "A fact. " * 150})
     assert sorted(client.work()) == ["failed", "succeeded"]
+    models = client.query("select status, model from recto.jobs order by status")
+    assert models == [{"status": "failed", "model": None}, {"status": "succeeded", "model": "m"}]
     calls = sum(provider.calls.values())
     assert client.query("select sum(cost_usd), sum(tokens_input) as tokens from recto.costs") == [
         {"sum": calls * Decimal("0.001"), "tokens": calls * 100}

@@ -175,6 +175,7 @@ def hold(text, cards):
         assert len(card["back"]) <= 500
         assert not re.search(rf"(?<!\w){re.escape(card['back'])}(?!\w)", card["front"])
         assert not re.search(r"[^\S\n\t ]|[\x00-\x08]", card["front"])
+        assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)", card["back"])
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,7 @@ def hold(text, cards):
         "\u200b" * 1000,
         "How does the text begin? " * 60,
         "A: b\r\n" * 1200,
+        "The mill\rwas built\r" * 60,
         "((((" * 1000 + "'" * 1000,
         "В 1869 году Менделеев открыл периодический закон химических элементов. " * 20,
     ],

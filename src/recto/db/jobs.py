@@ -58,8 +58,11 @@ class JobRow:
         return self.status in ("succeeded", "failed", "canceled")
 
     def retry_at(self, window: timedelta) -> datetime | None:
-        """When a failed job may be retried: 10 s after its failure, 20 s after the next, …; None if it cannot."""
-        if self.status != "failed" or not self.has_text or self.retries >= MAX_RETRIES or self.finished_at is None:
+        """When a failed job may be retried: 10 s after its failure, 20 s after the next, …; None if it cannot.
+
+        After ``MAX_RETRIES`` its text is erased with its last failure.
+        """
+        if self.status != "failed" or not self.has_text or self.finished_at is None:
             return None
         if datetime.now(UTC) > self.finished_at + window:
             return None

@@ -30,7 +30,7 @@ _TEMPLATES = {  # language: cloze, glossary entry, last resort
 }
 
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 _GLOSSARY = re.compile(
     r"(?P<term>[^\s:：–—\d][^:：–—“”\"?!.;,\n]{1,48}?)(?::\s|：|\s[–—-]\s)\s*(?P<answer>\S.{9,})", re.S
 )
