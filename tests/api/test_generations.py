@@ -140,7 +140,8 @@ def test_too_large_a_body_is_refused(client):
 
 
 @pytest.mark.parametrize(
-    "header", ["", "Bearer", "Bearer ", "Basic TOKEN", "TOKEN", "Bearer not.a.token", "Bearer a b", "bearer e30.e30.e30"]
+    "header",
+    ["", "Bearer", "Bearer ", "Basic TOKEN", "TOKEN", "Bearer not.a.token", "Bearer a b", "bearer e30.e30.e30"],
 )
 def test_without_a_valid_token_nothing_is_done(client, header):
     response = client.post(json=body(), headers={"Authorization": header.replace("TOKEN", client.token())})

@@ -173,6 +173,14 @@ def test_an_error_of_the_server_leaves_the_key_free(client):
     assert client.post(json=BODY, headers=KEY).status_code == 200
 
 
+def test_a_failed_job_is_not_the_answer_to_its_key_when_the_stored_one_was_lost(client):
+    bad = {"source_text": f"{TEXT}\n[sandbox: http-402]"}
+    assert client.post("/sessions/ai", json=bad, headers=KEY).status_code == 502
+    change(client, "delete from recto.idempotency_keys")
+    again = client.post("/sessions/ai", json=BODY, headers=KEY)
+    assert (again.status_code, bool(again.json["session"]["proposals"])) == (200, True)
+
+
 @pytest.mark.parametrize("key", ["x", "x" * 255, '"quoted"', "ABC-_.:/+=~"])
 def test_a_key_may_be_quoted_or_bare(client, key):
     client.post(json=BODY, headers={"Idempotency-Key": key})

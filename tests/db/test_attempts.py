@@ -230,6 +230,16 @@ def test_a_retried_job_waits_behind_those_that_were_due_before(client):
     client.query("update generation_jobs set finished_at = finished_at - interval '10 s' where status = 'failed'")
     client.post(f"/sessions/ai/{failed.job_id}/retry", headers={"Prefer": "respond-async"})
     assert client.claim().job_id != failed.job_id
+    assert [fail(client, client.claim(), pause_s=0).status for _ in range(3)] == ["pending", "pending", "failed"]
+
+
+def test_workers_hear_of_what_is_due_and_of_places_that_become_free(client):
+    with psycopg.connect(client.runtime.settings.database_url, autocommit=True) as conn:
+        conn.execute("listen recto_wake_ups")
+        ask(client)
+        assert [heard.payload for heard in conn.notifies(timeout=30, stop_after=1)] == ["pending"]
+        commit(client, client.claim(), "one")
+        assert [heard.payload for heard in conn.notifies(timeout=30, stop_after=1)] == ["ended"]
 
 
 def test_a_success_is_not_undone_by_a_failure_of_the_same_attempt(client):
