@@ -13,6 +13,7 @@
     api/           doors: one blueprint a resource; a view parses, calls and responds
     jobs/          jobs: the same pipeline, run by a worker or for a caller who waits
     text/          core: source text → prompt → proposals, one pipeline for every door
+    images/        core: what a picture is asked with, and how one from outside is read
     providers/     outside: clients that translate their own failures
     db/            memory: every SQL statement, the migrations, the embedded PostgreSQL
     sandbox/       a provider for development and tests that plays every failure

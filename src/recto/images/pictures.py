@@ -112,7 +112,7 @@ def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
 
 def _bare(picture: Image.Image) -> Image.Image:
     """Return the pixels alone; an alpha channel that hides nothing is dropped."""
-    if picture.mode == "RGBA" and picture.getextrema()[3] == (255, 255):
+    if picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255):
         picture = picture.convert("RGB")
     picture.info = {}
     return picture

@@ -5,8 +5,7 @@ The protocol is described at https://openrouter.ai/docs/api-reference/overview.
 """
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
@@ -16,17 +15,9 @@ import urllib3
 from pydantic_core import to_json
 
 from recto.calls import Call, MadeCalls
-from recto.errors import (
-    UpstreamBrokenAnswer,
-    UpstreamConnectionError,
-    UpstreamError,
-    UpstreamHTTPError,
-    UpstreamTimeout,
-)
+from recto.errors import UpstreamBrokenAnswer, UpstreamConnectionError, UpstreamError, UpstreamHTTPError
 from recto.providers import openrouter_answers, openrouter_errors
-
-# Most of the deadline is for the answer: an address that does not take connections is given up earlier.
-_CONNECT_TIMEOUT_S = 5.0
+from recto.providers.transport import CONNECT_TIMEOUT_S, translated
 
 # A retry pauses this long, ±50 %, or as long as the provider asks for, if it asks for little.
 _RETRY_PAUSE_S = 0.3
@@ -166,9 +157,9 @@ class OpenRouter:
         answer: dict[str, Any] = {}
         failure: UpstreamError | None = None
         try:
-            with _translated(UpstreamConnectionError, deadline):
+            with translated(UpstreamConnectionError, deadline):
                 response = self._send(body, deadline)
-            with _translated(UpstreamBrokenAnswer, deadline):
+            with translated(UpstreamBrokenAnswer, deadline):
                 raw = openrouter_answers.read(response)
             answer = openrouter_answers.parse(raw)
             if response.status_code == 200 and (choice := openrouter_answers.choice_of(answer)):
@@ -205,7 +196,7 @@ class OpenRouter:
         # The adapter alone: the session would follow redirects and keep cookies.
         return self._session.get_adapter(self._url).send(
             request,
-            timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
         )
 
 
@@ -216,24 +207,3 @@ def _response_format(form: str, json_schema: dict[str, Any]) -> dict[str, Any]:
         case "json_object":
             return {"response_format": {"type": "json_object"}}
     return {}
-
-
-@contextmanager
-def _translated(failure: type[UpstreamConnectionError], deadline: float) -> Iterator[None]:
-    """Turn the transport's failures into a timeout or ``failure``.
-
-    Their texts hold addresses and buffers, so only their types are kept.
-    """
-    try:
-        yield
-    except UpstreamError:
-        raise
-    except requests.ConnectTimeout as error:
-        raise UpstreamConnectionError("no connection in time") from error
-    except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-        raise UpstreamTimeout(f"no complete answer within the deadline ({type(error).__name__})") from error
-    # Malformed answers make the libraries raise other errors, too: http.client a bare ValueError, for one.
-    except Exception as error:
-        if monotonic() >= deadline:
-            raise UpstreamTimeout("no complete answer within the deadline") from error
-        raise failure(f"the connection failed ({type(error).__name__})") from error

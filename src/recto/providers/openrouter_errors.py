@@ -1,12 +1,11 @@
 """What OpenRouter reports when it fails, in any of the places where it does, as one of our errors."""
 
 import re
-from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
-from time import time
 from typing import Any
 
 from recto.errors import UpstreamError, UpstreamHTTPError, UpstreamInvalidResponse, UpstreamRateLimited
+from recto.providers.redaction import KEPT_CHARACTERS, withhold
+from recto.providers.transport import seconds
 
 # Where an error names its type but no status. From OpenRouter's page on errors.
 _STATUS_BY_TYPE = {
@@ -20,14 +19,7 @@ _STATUS_BY_TYPE = {
 }
 _STATUS_OF_AN_UNNAMED_ERROR = 502
 
-# What the provider says is kept for the operator, cut to this length, unless it shares a run of so many characters with
-# what we sent: some quote the prompt, and some the key.
-_KEPT_CHARACTERS = 1000
-_SHARED_RUN_CHARACTERS = 12
-_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
-
 _STATUS = re.compile("[45][0-9]{2}")
-_SECONDS = re.compile("[0-9]{1,9}")  # thirty years; what is longer means nothing
 
 
 def translate(*, status: int, answer: dict[str, Any], retry_after: str | None, secrets: list[str]) -> UpstreamError:
@@ -48,9 +40,9 @@ def translate(*, status: int, answer: dict[str, Any], retry_after: str | None, s
     parts = [f"HTTP {status}"]
     parts += [f"code {upstream_status}"] if upstream_status != status else []
     said = (error_type, metadata.get("provider_name"), error.get("message"))
-    parts += [text[:_KEPT_CHARACTERS] for text in said if isinstance(text, str) and text]
-    detail = _without(secrets, parts)
-    retry_after_s = _seconds(retry_after)
+    parts += [text[:KEPT_CHARACTERS] for text in said if isinstance(text, str) and text]
+    detail = withhold(secrets, parts)
+    retry_after_s = seconds(retry_after)
     if upstream_status == 429:
         return UpstreamRateLimited(detail, retry_after_s=retry_after_s, upstream_status=upstream_status)
     return UpstreamHTTPError(upstream_status, detail, retry_after_s=retry_after_s)
@@ -78,30 +70,3 @@ def _status(error: dict[str, Any], error_type: Any) -> int:
         if isinstance(code, int) and 400 <= code <= 599:
             return code
     return _STATUS_BY_TYPE.get(error_type if isinstance(error_type, str) else "", _STATUS_OF_AN_UNNAMED_ERROR)
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Read a Retry-After header, which is a number of seconds or a date; None for what is neither."""
-    value = (retry_after or "").strip()
-    if _SECONDS.fullmatch(value):
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except (ValueError, OverflowError):
-        return None
-
-
-def _without(secrets: list[str], parts: list[str]) -> str:
-    """Join the parts that repeat nothing of the secrets, as printable text: PostgreSQL stores no NUL characters."""
-    said = {run for part in parts for run in _runs(part)}
-    repeated = {run for secret in secrets for run in _runs(secret) if run in said}
-    kept = [part for part in parts if not _ESCAPE.search(part) and repeated.isdisjoint(_runs(part))]
-    detail = ": ".join(kept if len(kept) == len(parts) else [*kept, "(the rest is withheld: it repeats the request)"])
-    return "".join(character if character.isprintable() else " " for character in detail)
-
-
-def _runs(text: str) -> Iterator[str]:
-    """Yield all runs of the text's characters, white space and case aside; a shorter text is one run itself."""
-    folded = " ".join(text.casefold().split())
-    last = max(len(folded) - _SHARED_RUN_CHARACTERS, 0)
-    return (folded[start : start + _SHARED_RUN_CHARACTERS] for start in range(last + 1))
