@@ -7,7 +7,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from recto.db import erasure
+from recto.db import claims, erasure
 from recto.db.pool import as_service
 from recto.jobs.outcomes import NotOwned
 from recto.jobs.run import run
@@ -177,6 +177,24 @@ def test_a_deck_that_waits_for_its_next_batch_has_been_paid_for(open_client):
     )
     client.delete(f"/ai/generations/{job_id}")
     assert len(client.rows("usage_ledger")) == 1
+
+
+def test_a_cancel_after_a_worker_was_lost_counts_as_the_provider_may_have_been_paid(open_client):
+    client = open_client(quota_generations_per_month=1)
+    location = client.post("/ai/generations", json=BODY).headers["Location"]
+    client.claim()
+    client.query("update generation_jobs set lease_until = now() - interval '1 s'")
+    claims.recover_abandoned(client.runtime.pool)
+    client.delete(location)
+    assert len(client.rows("usage_ledger")) == 1
+
+
+def test_a_cancel_after_a_failed_call_costs_nothing(open_client):
+    client = open_client(quota_generations_per_month=1)
+    location = client.post("/ai/generations", json={"source_text": f"{TEXT}\n[sandbox: http-503]"}).headers["Location"]
+    assert client.work() == ["retried"]
+    client.delete(location)
+    assert client.rows("usage_ledger") == []
 
 
 def test_deleting_a_failed_deck_costs_nothing_whatever_it_brought_before(open_client):

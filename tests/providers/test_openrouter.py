@@ -20,7 +20,7 @@ from responses import matchers
 
 from recto import errors
 from recto.calls import Call
-from recto.providers import deadline, openrouter, openrouter_errors
+from recto.providers import deadline, openrouter, transport
 from recto.providers.openrouter import OpenRouter
 from recto.providers.openrouter_answers import MAX_RESPONSE_BYTES
 
@@ -60,7 +60,8 @@ def clock(monkeypatch):
         clock.pauses.append(seconds)
         clock.now += seconds
 
-    monkeypatch.setattr(openrouter, "monotonic", lambda: clock.now)
+    for module in (openrouter, transport):
+        monkeypatch.setattr(module, "monotonic", lambda: clock.now)
     monkeypatch.setattr(openrouter, "sleep", pause)
     return clock
 
@@ -290,7 +291,7 @@ def test_a_retry_comes_when_the_provider_asks_for_it_if_that_is_soon(upstream, c
 
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 2100 23:59:59 GMT", "Friday, 31-Dec-2100 23:59:59 +0000"])
 def test_a_retry_after_may_be_a_date(upstream, monkeypatch, date):
-    monkeypatch.setattr(openrouter_errors, "time", lambda: datetime(2100, 12, 31, tzinfo=UTC).timestamp())
+    monkeypatch.setattr(transport, "time", lambda: datetime(2100, 12, 31, tzinfo=UTC).timestamp())
     upstream.post(URL, status=429, headers={"Retry-After": date})
     with pytest.raises(errors.UpstreamRateLimited) as caught:
         ask()

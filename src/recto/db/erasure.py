@@ -9,13 +9,15 @@ from recto.db import idempotency, usage
 from recto.db.pool import Pool, as_service, as_worker
 from recto.errors import NotFound
 
-# A canceled job counts if the provider had it: it runs, or an earlier call of it brought cards.
+# A canceled job counts if the provider may have been paid: it runs, an earlier call of it brought cards, or the process
+# that ran it was lost.
 _CANCEL = """
     update generation_jobs job set status = 'canceled', holder = null, lease_until = null, finished_at = now()
     from (select id, status from generation_jobs where user_id = %(user_id)s and id = %(job_id)s for update) before
     where job.id = before.id and before.status in ('pending', 'running')
     returning job.kind, before.status = 'running' or exists (
-        select from generation_attempts attempt where attempt.job_id = job.id and outcome = 'succeeded')
+        select from generation_attempts attempt
+        where attempt.job_id = job.id and outcome in ('succeeded', 'worker_lost'))
 """
 # As many as one transaction erases, so that it holds no row for long.
 _AT_ONCE = 500
