@@ -132,7 +132,7 @@ def test_a_restarted_database_costs_no_request(start_service, postgres, database
         assert service.post(TEXT).status_code == 200
         name = database.split("///")[1].split("?")[0]
         with psycopg.connect(postgres, autocommit=True) as admin:
-            admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+            admin.execute("select pg_terminate_backend(pid, 30000) from pg_stat_activity where datname = %s", (name,))
         assert [service.post(TEXT).status_code for _ in range(10)] == [200] * 10
 
 
