@@ -22,7 +22,7 @@ from recto import errors
 from recto.calls import Call
 from recto.providers import deadline, openrouter, transport
 from recto.providers.openrouter import OpenRouter
-from recto.providers.openrouter_answers import MAX_RESPONSE_BYTES
+from recto.providers.transport import MAX_RESPONSE_BYTES
 
 BASE_URL = "https://openrouter.test/api/v1"
 URL = f"{BASE_URL}/chat/completions"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.client import CONTINUE, HTTPResponse
 from time import monotonic, sleep
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
 import requests
@@ -26,7 +26,7 @@ from urllib3.exceptions import ConnectTimeoutError
 # Connections kept for the next call; beyond it they are opened and closed. As many as one worker lets wait.
 _KEPT_CONNECTIONS = 1000
 
-# All that an answer may send, its head and its framing included.
+# All that an answer may send, its head and its framing included, unless a class says otherwise.
 _MAX_WIRE_BYTES = 2 * 1024 * 1024
 
 # In a greenlet, a socket that has data is read without a pause: after so many bytes others get their turn. A pause of
@@ -54,8 +54,9 @@ def session() -> requests.Session:
 class _DeadlineReader(io.RawIOBase):
     """Reads one answer from the socket until the time that its timeout left when reading began is over."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, max_bytes: int) -> None:
         self._sock = sock
+        self._max_bytes = max_bytes
         self._raw = sock.makefile("rb", buffering=0)
         timeout = sock.gettimeout()
         self._deadline = None if timeout is None else monotonic() + timeout
@@ -69,7 +70,7 @@ class _DeadlineReader(io.RawIOBase):
         if self._read_bytes >= self._next_turn:
             self._next_turn = self._read_bytes + _TURN_BYTES
             sleep(_PAUSE_S)
-        if self._read_bytes > _MAX_WIRE_BYTES:
+        if self._read_bytes > self._max_bytes:
             raise TooMuchSent
         if self._deadline is not None:
             left = self._deadline - monotonic()
@@ -85,9 +86,13 @@ class _DeadlineReader(io.RawIOBase):
         super().close()
 
 
-class _DeadlineResponse(HTTPResponse):
+class DeadlineResponse(HTTPResponse):
+    """An answer that sends at most ``max_bytes``."""
+
+    max_bytes = _MAX_WIRE_BYTES
+
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        reader = SimpleNamespace(makefile=lambda _mode: io.BufferedReader(_DeadlineReader(sock)))
+        reader = SimpleNamespace(makefile=lambda _mode: io.BufferedReader(_DeadlineReader(sock, self.max_bytes)))
         super().__init__(reader, *args, **kwargs)  # type: ignore[arg-type]  # it only ever calls makefile
 
     def _read_status(self) -> tuple[str, int, str]:
@@ -110,28 +115,34 @@ def _total_timeout(connection: HTTPConnection | HTTPSConnection) -> Iterator[Non
         yield
 
 
-class _DeadlineHTTPConnection(HTTPConnection):
-    response_class = _DeadlineResponse
+class DeadlineHTTPConnection(HTTPConnection):
+    """A connection whose answers keep a total deadline."""
+
+    response_class = DeadlineResponse
 
     def connect(self) -> None:
+        """Connect within the connect timeout."""
         with _total_timeout(self):
             super().connect()
 
 
-class _DeadlineHTTPSConnection(HTTPSConnection):
-    response_class = _DeadlineResponse
+class DeadlineHTTPSConnection(HTTPSConnection):
+    """The same over TLS."""
+
+    response_class = DeadlineResponse
 
     def connect(self) -> None:
+        """Connect within the connect timeout."""
         with _total_timeout(self):
             super().connect()
 
 
 class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _DeadlineHTTPConnection
+    ConnectionCls = DeadlineHTTPConnection
 
 
 class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _DeadlineHTTPSConnection
+    ConnectionCls = DeadlineHTTPSConnection
 
 
 class DeadlineAdapter(HTTPAdapter):
@@ -141,10 +152,12 @@ class DeadlineAdapter(HTTPAdapter):
     every call is remembered by address, and cookies are not read.
     """
 
+    pool_classes: ClassVar[dict[str, type[HTTPConnectionPool]]] = {"http": _HTTPPool, "https": _HTTPSPool}
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Put the connection pools of this module in place of urllib3's."""
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = self.pool_classes
         self._pools: dict[Any, Any] = {}
 
     def get_connection_with_tls_context(

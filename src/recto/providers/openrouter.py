@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from recto.calls import Call, MadeCalls
 from recto.errors import UpstreamBrokenAnswer, UpstreamConnectionError, UpstreamError, UpstreamHTTPError
 from recto.providers import openrouter_answers, openrouter_errors
-from recto.providers.transport import CONNECT_TIMEOUT_S, translated
+from recto.providers.transport import CONNECT_TIMEOUT_S, parse, read, translated
 
 # A retry pauses this long, ±50 %, or as long as the provider asks for, if it asks for little.
 _RETRY_PAUSE_S = 0.3
@@ -160,8 +160,8 @@ class OpenRouter:
             with translated(UpstreamConnectionError, deadline):
                 response = self._send(body, deadline)
             with translated(UpstreamBrokenAnswer, deadline):
-                raw = openrouter_answers.read(response)
-            answer = openrouter_answers.parse(raw)
+                raw = read(response)
+            answer = parse(raw)
             if response.status_code == 200 and (choice := openrouter_answers.choice_of(answer)):
                 return openrouter_answers.written(choice)
             raise openrouter_errors.translate(

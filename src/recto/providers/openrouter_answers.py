@@ -1,62 +1,19 @@
 """What an answer of the provider says, good or bad.
 
-It is untrusted: whatever it holds, reading it takes time in proportion to its size, and a value that the database, a
-log or the arithmetic could not hold counts as missing.
+It is untrusted: a value that the database, a log or the arithmetic could not hold counts as missing.
 """
 
 import re
-import zlib
 from decimal import Decimal
 from typing import Any
 
-import jiter
-import requests
-
 from recto.errors import UpstreamInvalidResponse
-
-# A completion of 15 cards has about 4 KiB. What is larger by this much is not an answer.
-MAX_RESPONSE_BYTES = 1024 * 1024
 
 # More than any call takes, and little enough for the sums over a job's calls: they are stored as int4, numeric(12, 6).
 MAX_TOKENS = 10_000_000
 MAX_COST_USD = 1_000
 
 _NAME = re.compile(r"[!-~]{1,200}")
-
-# White space, which JSON allows, and the comment lines of event streams. Possessive: it never goes back.
-_PADDING = re.compile(rb"(?:\s++|:[^\n]*+\n?+)*+")
-
-
-def read(response: requests.Response) -> bytes:
-    """Read and decode the body, which then returns its connection to the pool; refuse a larger one unread.
-
-    Raises ``UpstreamInvalidResponse``, and whatever the transport and zlib raise.
-    """
-    raw = b""
-    while more := _more(response, MAX_RESPONSE_BYTES + 1 - len(raw)):
-        raw += more
-    if response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip", "deflate"):
-        # Some gateways compress unasked. urllib3 would unpack one member after the other, and empty ones have no end.
-        raw = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(raw, MAX_RESPONSE_BYTES + 1)
-    if len(raw) > MAX_RESPONSE_BYTES:
-        response.close()
-        raise UpstreamInvalidResponse(f"the answer is larger than {MAX_RESPONSE_BYTES} bytes")
-    return raw
-
-
-def _more(response: requests.Response, size: int) -> bytes:
-    more: bytes = response.raw.read(size, decode_content=False)
-    return more
-
-
-def parse(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object in the body, an empty one if there is none; keep-alive padding before it is skipped."""
-    padding = _PADDING.match(raw)
-    try:
-        answer = jiter.from_json(raw[padding.end() if padding else 0 :])
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
 
 
 def choice_of(answer: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,20 +1,32 @@
-"""What all calls to providers share: how long connecting may take, and what the transport's failures mean."""
+"""What all calls to providers share: the bounds of time and size, and what the transport's failures mean.
+
+An answer is untrusted: whatever it holds, reading it takes time in proportion to its size.
+"""
 
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
+from typing import Any
 
+import jiter
 import requests
 import urllib3
 
-from recto.errors import UpstreamConnectionError, UpstreamError, UpstreamTimeout
+from recto.errors import UpstreamConnectionError, UpstreamError, UpstreamInvalidResponse, UpstreamTimeout
 
 # Most of the deadline is for the answer: an address that does not take connections is given up earlier.
 CONNECT_TIMEOUT_S = 5.0
 
+# A completion of 15 cards has about 4 KiB. What is larger by this much is not an answer.
+MAX_RESPONSE_BYTES = 1024 * 1024
+
 _SECONDS = re.compile("[0-9]{1,9}")  # thirty years; what is longer means nothing
+
+# White space, which JSON allows, and the comment lines of event streams. Possessive: it never goes back.
+_PADDING = re.compile(rb"(?:\s++|:[^\n]*+\n?+)*+")
 
 
 def seconds(retry_after: str | None) -> float | None:
@@ -47,3 +59,35 @@ def translated(failure: type[UpstreamConnectionError], deadline: float) -> Itera
         if monotonic() >= deadline:
             raise UpstreamTimeout("no complete answer within the deadline") from error
         raise failure(f"the connection failed ({type(error).__name__})") from error
+
+
+def read(response: requests.Response) -> bytes:
+    """Read and decode the body, which then returns its connection to the pool; refuse a larger one unread.
+
+    Raises ``UpstreamInvalidResponse``, and whatever the transport and zlib raise.
+    """
+    raw = b""
+    while more := _more(response, MAX_RESPONSE_BYTES + 1 - len(raw)):
+        raw += more
+    if response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip", "deflate"):
+        # Some gateways compress unasked. urllib3 would unpack one member after the other, and empty ones have no end.
+        raw = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(raw, MAX_RESPONSE_BYTES + 1)
+    if len(raw) > MAX_RESPONSE_BYTES:
+        response.close()
+        raise UpstreamInvalidResponse(f"the answer is larger than {MAX_RESPONSE_BYTES} bytes")
+    return raw
+
+
+def _more(response: requests.Response, size: int) -> bytes:
+    more: bytes = response.raw.read(size, decode_content=False)
+    return more
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in the body, an empty one if there is none; keep-alive padding before it is skipped."""
+    padding = _PADDING.match(raw)
+    try:
+        answer = jiter.from_json(raw[padding.end() if padding else 0 :])
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}

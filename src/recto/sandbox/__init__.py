@@ -1,4 +1,4 @@
-"""The sandbox: a provider on loopback that speaks OpenRouter's protocol and needs no account and no model.
+"""The sandbox: a provider on loopback that speaks OpenRouter's and Replicate's protocols, without account or model.
 
 It makes question/answer proposals by rule, of the request's own text or about its topic, and plays, on demand, every
 failure of a real provider. It never stands in for a provider that failed, and it runs only where it was asked for.
@@ -9,4 +9,5 @@ failure of a real provider. It never stands in for a provider that failed, and i
     chat.py         the protocol: requests, answers, errors
     extractive.py   a text → proposals; sentences.py and grammar.py are its two halves
     invented.py     a topic → proposals
+    replicate.py    predictions of pictures, their webhooks and their faults
 """

@@ -1,4 +1,4 @@
-"""The sandbox's HTTP server: a thread a connection, 127.0.0.1 only, and nothing of the texts recorded."""
+"""The sandbox's HTTP server for all providers: a thread a connection, 127.0.0.1 only, and no text in any log."""
 
 import math
 import select
@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from recto.sandbox.chat import BadRequest, Reply, error, parse, to_json
 from recto.sandbox.faults import FAULTS
+from recto.sandbox.replicate import Replicate
 from recto.sandbox.scripts import End, Script
 
 _BASE = "/api/v1"
@@ -37,17 +38,23 @@ def serve_forever(port: int) -> None:
 
 
 class SandboxServer:
-    """A running sandbox. ``base_url`` is what OpenRouter's ``https://openrouter.ai/api/v1`` is to a client."""
+    """A running sandbox.
+
+    ``base_url`` is what OpenRouter's ``https://openrouter.ai/api/v1`` is to a client, ``replicate_url`` what
+    ``https://api.replicate.com`` is; its outputs are served there too.
+    """
 
     def __init__(self, port: int) -> None:
         self._server = _Server(("127.0.0.1", port), _Handler)
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}{_BASE}"
+        self.replicate_url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.base_url = f"{self.replicate_url}{_BASE}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Cut every connection, answered or not, and return when no thread is left. May be called again."""
         self._server.shutdown()
+        self._server.replicate.close()
         self._server.hang_up()
         self._server.server_close()
         self._thread.join()
@@ -69,6 +76,7 @@ class _Server(ThreadingHTTPServer):
         self.connections: set[socket.socket] = set()
         self.failed: set[str] = set()
         super().__init__(*args)
+        self.replicate = Replicate(f"http://127.0.0.1:{self.server_address[1]}")
 
     def server_bind(self) -> None:
         TCPServer.server_bind(self)  # HTTPServer's own asks the resolver for the host's name
@@ -107,9 +115,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(error(413, "payload_too_large", "The sandbox takes bodies of a known length up to 8 MiB."))
             return
         body = self.rfile.read(int(length))
+        if path.startswith("/outputs/"):
+            self.send(self.server.replicate.output(path))
+            return
         scheme, _, key = self.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
+        if scheme.lower() not in ("bearer", "token") or not key.strip():
             self.send(error(401, "authentication", "No auth credentials found"))
+        elif path.startswith("/v1/"):
+            reply = self.server.replicate.answer(self.command, path, dict(self.headers.items()), body)
+            if reply:
+                self.send(reply)
+            else:
+                self.play(iter([math.inf]))
         elif (self.command, path) == ("POST", f"{_BASE}/chat/completions"):
             self.complete(body)
         elif (self.command, path) == ("GET", f"{_BASE}/key"):
