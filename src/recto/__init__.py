@@ -15,6 +15,7 @@
     text/          core: source text → prompt → proposals, one pipeline for every door
     images/        core: what a picture is asked with, and how one from outside is read
     providers/     outside: clients that translate their own failures
+    storage/       outside: pictures' files, in a folder or in S3
     db/            memory: every SQL statement, the migrations, the embedded PostgreSQL
     sandbox/       a provider for development and tests that plays every failure
     playground/    the page
