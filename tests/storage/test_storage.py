@@ -28,9 +28,11 @@ def s3_address(tmp_path_factory):
     """An S3 server in a process of its own: moto's."""
     log = tmp_path_factory.mktemp("s3") / "log"
     with log.open("w") as output:
-        command = "from moto.moto_server.threaded_moto_server import ThreadedMotoServer as S; import threading\n"
-        command += "s = S(ip_address='127.0.0.1', port=0, verbose=False); s.start(); print(s.get_host_and_port()[1], flush=True)\n"
-        command += "threading.Event().wait()"
+        command = (
+            "from moto.moto_server.threaded_moto_server import ThreadedMotoServer as Server; import threading\n"
+            "server = Server(ip_address='127.0.0.1', port=0, verbose=False); server.start()\n"
+            "print(server.get_host_and_port()[1], flush=True); threading.Event().wait()"
+        )
         with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=output) as process:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}"
             process.terminate()
