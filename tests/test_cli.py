@@ -414,10 +414,12 @@ def test_the_sandbox_runs_alone(free_port, short_folder, number):
     environment = {"PATH": os.environ["PATH"], "RECTO_DATA_DIR": str(short_folder)}
     with subprocess.Popen(["/bin/sh", "-c", command], env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
-            line = process.stdout.readline().strip()
-            assert line == f"OPENROUTER_BASE_URL=http://127.0.0.1:{free_port}/api/v1"
-            answer = requests.get(f"{line.partition('=')[2]}/key", headers={"Authorization": "Bearer any"}, timeout=30)
-            assert answer.status_code == 200
+            said = dict(process.stdout.readline().strip().split("=", 1) for _ in range(3))
+            assert said["OPENROUTER_BASE_URL"] == f"http://127.0.0.1:{free_port}/api/v1"
+            token = {"Authorization": "Bearer any"}
+            assert requests.get(f"{said['OPENROUTER_BASE_URL']}/key", headers=token, timeout=30).status_code == 200
+            secret = f"{said['REPLICATE_BASE_URL']}/v1/webhooks/default/secret"
+            assert requests.get(secret, headers=token, timeout=30).json() == {"key": said["REPLICATE_WEBHOOK_SECRET"]}
             process.send_signal(number)
             assert process.wait(30) == 0
         finally:
