@@ -16,7 +16,7 @@ from recto import dev, exports, runtime
 from recto.db import embedded, erasure, migrations
 from recto.errors import RectoError, UpstreamError
 from recto.jobs.worker import work
-from recto.sandbox.replicate import SIGNING_SECRET
+from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import start as start_sandbox
 from recto.settings import DatabaseSettings, DevelopmentSettings, ProviderSettings, SettingsError, WorkerSettings
 from recto.telemetry import configure_logging

@@ -10,7 +10,7 @@ from recto import errors
 from recto.providers import deadline
 from recto.providers.outputs import MAX_BYTES, OutputRefused, Outputs
 from recto.providers.replicate import Replicate
-from recto.sandbox.replicate import picture
+from recto.sandbox.picture import picture
 from recto.sandbox.server import start
 
 

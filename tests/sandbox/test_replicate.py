@@ -14,7 +14,8 @@ from replicate.exceptions import ModelError, ReplicateError
 from standardwebhooks import Webhook, WebhookVerificationError
 from tests.conftest import until
 
-from recto.sandbox.replicate import FAULTS, picture
+from recto.sandbox.picture import picture
+from recto.sandbox.replicate import FAULTS
 from recto.sandbox.server import start
 
 MODEL = "google/nano-banana"

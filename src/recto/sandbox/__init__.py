@@ -9,5 +9,5 @@ failure of a real provider. It never stands in for a provider that failed, and i
     chat.py         the protocol: requests, answers, errors
     extractive.py   a text → proposals; sentences.py and grammar.py are its two halves
     invented.py     a topic → proposals
-    replicate.py    predictions of pictures, their webhooks and their faults
+    replicate.py    Replicate's API and its faults; predictions.py is a prediction's life, picture.py draws
 """

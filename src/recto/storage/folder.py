@@ -6,8 +6,10 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from time import time
 from urllib.parse import urlencode
 
+from recto.storage.failures import translated
 from recto.storage.keys import Key
 
 
@@ -22,8 +24,9 @@ class Folder:
         self._base_url = base_url
         self._secret = secret
 
+    @translated()
     def put(self, key: Key, data: bytes) -> None:
-        """Store a file, whole or not at all. Raises ``OSError``."""
+        """Store a file, whole or not at all; one of the same key is replaced."""
         path = self._folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, delete=False) as file:
@@ -36,19 +39,22 @@ class Folder:
                 os.unlink(file.name)
                 raise
 
+    @translated()
     def read(self, key: Key) -> bytes | None:
-        """Return a file; None if there is none. Raises ``OSError``."""
+        """Return a file; None if there is none."""
         try:
             return (self._folder / key).read_bytes()
         except FileNotFoundError:
             return None
 
+    @translated()
     def exists(self, key: Key) -> bool:
         """Tell whether there is such a file."""
         return (self._folder / key).is_file()
 
+    @translated()
     def delete(self, key: Key) -> None:
-        """Delete a file, if there is one, and its folder with the last one. Raises ``OSError``."""
+        """Delete a file, if there is one, and its folder with the last one."""
         path = self._folder / key
         path.unlink(missing_ok=True)
         with suppress(OSError):  # it is not empty, or gone
@@ -58,8 +64,9 @@ class Folder:
         """Return the lasting address of a public file."""
         return f"{self._base_url}/files/{key}"
 
-    def signed_url(self, key: Key, *, expires: int) -> str:
-        """Return an address of a private file that is good until ``expires``, in seconds since the epoch."""
+    def signed_url(self, key: Key, *, seconds: int) -> str:
+        """Return an address of a private file that is good for so many seconds."""
+        expires = int(time()) + seconds
         query = urlencode({"expires": expires, "signature": self._signature(key, expires)})
         return f"{self._base_url}/files/{key}?{query}"
 

@@ -5,7 +5,6 @@ them, ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` first. ``public_url``:
 read, such as a CDN; without it their addresses are those of the endpoint.
 """
 
-from time import time
 from typing import Any
 
 import boto3
@@ -13,6 +12,7 @@ from botocore.client import Config
 from botocore.exceptions import ClientError
 
 from recto.storage import keys
+from recto.storage.failures import translated
 from recto.storage.keys import Key
 
 # Until a transfer counts as broken; boto3 tries three times in all.
@@ -50,13 +50,15 @@ class S3:
         )
         self._public_url = (public_url or f"{self._client.meta.endpoint_url}/{bucket}").rstrip("/")
 
+    @translated()
     def put(self, key: Key, data: bytes) -> None:
-        """Store a file, whole or not at all."""
+        """Store a file, whole or not at all; one of the same key is replaced."""
         cache = {"CacheControl": _CACHE} if keys.is_public(key) else {}
         self._client.put_object(
             Bucket=self._bucket, Key=self._prefix + key, Body=data, ContentType=keys.media_type(key), **cache
         )
 
+    @translated()
     def read(self, key: Key) -> bytes | None:
         """Return a file; None if there is none."""
         try:
@@ -67,6 +69,7 @@ class S3:
             raise
         return data
 
+    @translated()
     def exists(self, key: Key) -> bool:
         """Tell whether there is such a file."""
         try:
@@ -77,6 +80,7 @@ class S3:
             raise
         return True
 
+    @translated()
     def delete(self, key: Key) -> None:
         """Delete a file, if there is one."""
         self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
@@ -85,12 +89,12 @@ class S3:
         """Return the lasting address of a public file."""
         return f"{self._public_url}/{self._prefix}{key}"
 
-    def signed_url(self, key: Key, *, expires: int) -> str:
-        """Return an address of a private file that is good until ``expires``, in seconds since the epoch."""
+    def signed_url(self, key: Key, *, seconds: int) -> str:
+        """Return an address of a private file that is good for so many seconds."""
         signed: str = self._client.generate_presigned_url(
             "get_object",
             Params={"Bucket": self._bucket, "Key": self._prefix + key},
-            ExpiresIn=max(1, round(expires - time())),
+            ExpiresIn=seconds,
         )
         return signed
 
