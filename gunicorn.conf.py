@@ -9,12 +9,14 @@ from tempfile import mkdtemp
 
 from gunicorn import util
 
+from recto.images.plans import Plans, PlansError
 from recto.settings import Settings, SettingsError
 from recto.times import Times
 
 try:
     settings = Settings.load()
-except SettingsError as error:
+    Plans.load(settings.plans_file)
+except (SettingsError, PlansError) as error:
     sys.exit(f"Recto cannot start:\n{error}")
 
 bind = "127.0.0.1:8000"

@@ -27,6 +27,7 @@ from recto import tokens
 from recto.api import create_app
 from recto.db import claims, embedded, migrations
 from recto.db.claims import Attempt
+from recto.jobs.images import run_image
 from recto.jobs.run import run
 from recto.runtime import Runtime, openrouter
 from recto.sandbox.server import SandboxServer
@@ -218,7 +219,10 @@ class Client:
         claimed = []
         while attempt := self.claim():
             claimed.append(attempt)
-        return [run(runtime, attempt)[0].name for attempt in claimed]
+        return [
+            run_image(runtime, attempt) if attempt.kind == "image" else run(runtime, attempt)[0].name
+            for attempt in claimed
+        ]
 
     def claim(self, capacity: int = 100) -> Attempt | None:
         """Claim the job that has been due for longest."""
@@ -348,12 +352,14 @@ def _worker(
 
 @contextmanager
 def _gunicorn(settings: Settings, log: Path, *, app: str = "wsgi:app", **environment: str) -> Iterator[Service]:
+    """Run gunicorn; ``{port}`` in a value is the port that it gets."""
     port = _free_port()
     with log.open("wb") as lines:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}"],
             cwd=ROOT,
-            env=_environment(settings) | environment,
+            env=_environment(settings)
+            | {name: value.replace("{port}", str(port)) for name, value in environment.items()},
             stdout=lines,
             stderr=subprocess.STDOUT,
         )

@@ -69,6 +69,11 @@ def test_each_missing_or_bad_value_has_a_line(environment):
         ("WEB_CONCURRENCY", ["0", "65"]),
         ("LOG_FORMAT", ["xml"]),
         ("ALERT_WEBHOOK_URL", ["hooks.slack.example/hidden"]),
+        ("REPLICATE_MODEL", ["nano-banana", "a/b/c"]),
+        ("REPLICATE_TIMEOUT_MS", ["0", "60001"]),
+        ("REPLICATE_WEBHOOK_SECRET", ["hidden", "whsec_hidden", "whsec_" + "A" * 40 + ",hidden"]),
+        ("RENDER_DEADLINE_S", ["0", "3601"]),
+        ("PUBLIC_BASE_URL", ["recto.example"]),
     ],
 )
 def test_what_would_not_work_is_refused_by_name_without_its_value(environment, name, bad):
@@ -88,6 +93,25 @@ def test_settings_never_change(environment):
 def test_without_a_source_of_keys_nothing_starts(environment):
     environment(SUPABASE_JWT_SECRET="")
     with pytest.raises(SettingsError, match="SUPABASE_JWT_SECRET or SUPABASE_URL"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({}, "PUBLIC_BASE_URL"),
+        ({"PUBLIC_BASE_URL": "http://recto.example"}, "PUBLIC_BASE_URL"),
+        ({"PUBLIC_BASE_URL": "https://recto.example"}, "REPLICATE_WEBHOOK_SECRET"),
+        ({"PUBLIC_BASE_URL": "https://recto.example", "REPLICATE_WEBHOOK_SECRET": "whsec_" + "A" * 40}, None),
+        ({"PUBLIC_BASE_URL": "http://127.0.0.1:8000", "ALLOW_UNSIGNED_WEBHOOKS": "true"}, None),
+    ],
+)
+def test_pictures_need_an_address_for_webhooks_and_a_secret_that_signs_them(environment, changes, missing):
+    environment(REPLICATE_API_TOKEN="r8_x", **changes)
+    if missing is None:
+        assert "AAAA" not in repr(Settings.load())
+        return
+    with pytest.raises(SettingsError, match=f"^{missing}: "):
         Settings.load()
 
 

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from recto import tokens
 from recto.db import embedded, migrations
+from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import start as start_sandbox
 from recto.settings import DevelopmentSettings
 from recto.times import Times
@@ -54,16 +55,26 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
             environment = {"LOG_FORMAT": "console"} | _LIMITS | os.environ | {"DATABASE_URL": database_url}
             if not (settings.supabase_jwt_secret or settings.supabase_url):
                 environment["SUPABASE_JWT_SECRET"] = secret(settings)
-            if settings.openrouter_api_key is None:
+            url = f"http://127.0.0.1:{port}"
+            environment.setdefault("PUBLIC_BASE_URL", url)
+            environment.setdefault("STORAGE_URL", f"file://{settings.recto_data_dir}/files")
+            if settings.openrouter_api_key is None or settings.replicate_api_token is None:
                 provider = started.enter_context(start_sandbox())
-                environment |= {"OPENROUTER_API_KEY": "sandbox", "OPENROUTER_BASE_URL": provider.base_url}
-                environment.setdefault("OPENROUTER_MODEL", "sandbox/extractive")
+                if settings.openrouter_api_key is None:
+                    environment |= {"OPENROUTER_API_KEY": "sandbox", "OPENROUTER_BASE_URL": provider.base_url}
+                    environment.setdefault("OPENROUTER_MODEL", "sandbox/extractive")
+                if settings.replicate_api_token is None:
+                    environment |= {
+                        "REPLICATE_API_TOKEN": "sandbox",
+                        "REPLICATE_BASE_URL": provider.replicate_url,
+                        "REPLICATE_OUTPUT_HOSTS": provider.replicate_url,
+                        "REPLICATE_WEBHOOK_SECRET": SIGNING_SECRET,
+                    }
             times = Times.of(settings.openrouter_timeout_ms)
             # A browser's idle connections hold up Ctrl-C for as long as they may stay idle.
             gunicorn = ["gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"]
             server = started.enter_context(_running(gunicorn, environment, times.web_stop_s))
             worker = started.enter_context(_running(["recto.cli", "worker"], environment, times.worker_stop_s))
-            url = f"http://127.0.0.1:{port}"
             _wait_until_ready(server, url)
             _greet(url, settings)
             while server.poll() is None and worker.poll() is None:

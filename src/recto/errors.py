@@ -6,9 +6,12 @@
     │   ├── PayloadTooLarge           413  invalid_request
     │   └── UnsupportedMediaType      415  invalid_request
     ├── Unauthorized                  401  unauthorized
+    ├── PlanExceeded                  402  limit_exceeded
+    ├── Forbidden                     403  forbidden
     ├── NotFound                      404  not_found
     ├── MethodNotAllowed              405  method_not_allowed
     ├── InProgress                    409  in_progress
+    ├── TooManyInFlight               409  too_many_inflight
     ├── AlreadySucceeded              409  already_succeeded
     ├── ReviewedHere                  409  reviewed_here
     ├── Expired                       410  expired
@@ -29,6 +32,7 @@ its default message. An ``UpstreamError`` also says what the operator sees: ``lo
 ``generation_error_logs``; a caller never reads them. No message holds a key, a prompt or a source text.
 """
 
+from datetime import datetime
 from typing import ClassVar
 
 from recto.calls import Call, MadeCalls
@@ -37,11 +41,13 @@ from recto.calls import Call, MadeCalls
 class RectoError(Exception):
     """The server failed. The error is in its log under this request's id.
 
-    ``retry_after_s``: seconds after which trying again makes sense, if that is known.
+    ``retry_after_s``: seconds after which trying again makes sense, if that is known. ``details``: what stands beside
+    the code and the message.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    details: dict[str, str] = {}
 
     def __init__(self, message: str | None = None, *, retry_after_s: float | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").partition("\n")[0]
@@ -81,6 +87,24 @@ class Unauthorized(RectoError):
     code = "unauthorized"
 
 
+class PlanExceeded(RectoError):
+    """This month's pictures are used up."""
+
+    status = 402
+    code = "limit_exceeded"
+
+    def __init__(self, limit: int, resets_at: datetime) -> None:
+        super().__init__(f"This month's {limit} pictures are used up; the next begin at {resets_at:%Y-%m-%dT%H:%MZ}.")
+        self.details = {"resetsAt": resets_at.isoformat().replace("+00:00", "Z")}
+
+
+class Forbidden(RectoError):
+    """This address is not signed, or no longer valid."""
+
+    status = 403
+    code = "forbidden"
+
+
 class NotFound(RectoError):
     """There is nothing here."""
 
@@ -100,6 +124,13 @@ class InProgress(RectoError):
 
     status = 409
     code = "in_progress"
+
+
+class TooManyInFlight(RectoError):
+    """One picture at a time: the one before has not ended."""
+
+    status = 409
+    code = "too_many_inflight"
 
 
 class AlreadySucceeded(RectoError):

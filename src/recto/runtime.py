@@ -1,19 +1,63 @@
 """What a process holds: built once at start, passed in, closed at the end."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Self
 
 from recto.db.commit import Commits
 from recto.db.leases import Leases
 from recto.db.listener import JobChanges
 from recto.db.pool import Pool, open_pool
+from recto.images.plans import Plans
 from recto.providers import deadline
 from recto.providers.jwks import fetch_jwks
 from recto.providers.openrouter import OpenRouter
-from recto.settings import ProviderSettings, Settings, WorkerSettings
+from recto.providers.outputs import Outputs
+from recto.providers.replicate import Replicate
+from recto.settings import ProviderSettings, Settings, SettingsError, WorkerSettings, default_data_dir
+from recto.storage import StorageError, open_storage
+from recto.storage.folder import Folder
+from recto.storage.s3 import S3
 from recto.text.proposals import Bounds
 from recto.times import Times
 from recto.tokens import KeySet, TokenVerifier
+
+_OUTPUT_TIMEOUT_MS = 30_000
+
+
+@dataclass(frozen=True)
+class Images:
+    """What pictures take beside the rest, where REPLICATE_API_TOKEN is set. ``storage`` signs with the token."""
+
+    replicate: Replicate
+    outputs: Outputs
+    storage: Folder | S3
+
+    @classmethod
+    def open(cls, settings: WorkerSettings) -> Self | None:
+        """Build it; None without a token. Raises ``SettingsError``."""
+        if settings.replicate_api_token is None:
+            return None
+        token = settings.replicate_api_token.get_secret_value()
+        try:
+            storage = open_storage(
+                settings.storage_url or f"file://{default_data_dir()}/files",
+                base_url=settings.public_base_url or "",
+                secret=sha256(f"recto files {token}".encode()).digest(),
+            )
+        except StorageError as error:
+            raise SettingsError(f"STORAGE_URL: {error}") from None
+        return cls(
+            Replicate(
+                deadline.session(),
+                base_url=settings.replicate_base_url,
+                token=token,
+                model=settings.replicate_model,
+                timeout_ms=settings.replicate_timeout_ms,
+            ),
+            Outputs(trusted=settings.replicate_output_hosts, timeout_ms=_OUTPUT_TIMEOUT_MS),
+            storage,
+        )
 
 
 @dataclass(frozen=True)
@@ -27,6 +71,7 @@ class WorkerRuntime:
     commits: Commits
     openrouter: OpenRouter
     bounds: Bounds
+    images: Images | None
 
     @classmethod
     def open_worker(cls, settings: WorkerSettings, times: Times, *, pool_size: int) -> Self:
@@ -50,6 +95,7 @@ class Runtime(WorkerRuntime):
 
     settings: Settings
     verifier: TokenVerifier
+    plans: Plans
     changes: JobChanges
 
     @classmethod
@@ -60,6 +106,7 @@ class Runtime(WorkerRuntime):
             **_opened(settings, times, settings.database_pool_size, times.patience_s),
             openrouter=openrouter(settings),
             verifier=_verifier(settings),
+            plans=Plans.load(settings.plans_file),
             changes=JobChanges(settings.database_url),
         )
 
@@ -78,6 +125,7 @@ def _opened(settings: WorkerSettings, times: Times, pool_size: int, patience_s: 
         "leases": Leases(pool, lease_s=times.lease_s, renew_every_s=times.renew_every_s),
         "commits": Commits(patience_s),
         "bounds": bounds(settings),
+        "images": Images.open(settings),
     }
 
 

@@ -1,10 +1,12 @@
 """The service's settings, read from the environment once, at start. Nothing else reads the environment."""
 
 import os
+import re
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from limits import RateLimitItem, parse_many
 from pydantic import (
@@ -18,6 +20,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+_WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}")
+
 
 class SettingsError(Exception):
     """The environment does not describe a service that can run; the text has one line for each bad value."""
@@ -26,6 +30,13 @@ class SettingsError(Exception):
 def _rate_limit(text: str) -> str:
     parse_many(text)  # raises ValueError
     return text
+
+
+def _webhook_secrets(value: Any) -> Any:
+    secrets = _split(value)
+    if not all(_WEBHOOK_SECRET.fullmatch(secret) for secret in secrets):
+        raise ValueError("must be whsec_ and 24 to 64 bytes in base64; two, by a comma, while one is rotated")
+    return tuple(map(SecretStr, secrets))
 
 
 def _split(value: Any) -> Any:
@@ -41,6 +52,7 @@ HttpAddress = Annotated[str, BeforeValidator(lambda value: str(HttpUrl(value)).r
 # A webhook's address is its password.
 SecretAddress = Annotated[SecretStr, AfterValidator(_secret_address)]
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
+WebhookSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_webhook_secrets)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -89,6 +101,15 @@ class WorkerSettings(DatabaseSettings, ProviderSettings):
     retention_days: Annotated[float, Field(gt=0, le=365 * 10)] = 30
     alert_webhook_url: SecretAddress | None = None
 
+    replicate_api_token: SecretStr | None = None
+    replicate_base_url: HttpAddress = "https://api.replicate.com"
+    replicate_model: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] = "google/nano-banana"
+    replicate_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 10_000
+    replicate_output_hosts: CommaSeparated = ()
+    storage_url: str | None = None
+    render_deadline_s: Annotated[float, Field(gt=0, le=3600)] = 600
+    public_base_url: HttpAddress | None = None
+
     log_format: Literal["json", "console"] = "json"
 
     @cached_property
@@ -124,6 +145,10 @@ class Settings(WorkerSettings):
     rate_limit_per_user: RateLimit = "5 per 5 minutes"
     rate_limit_per_ip: RateLimit = "30 per 5 minutes"
     rate_limit_storage_url: str | None = None
+    replicate_webhook_secret: WebhookSecrets = ()
+    allow_unsigned_webhooks: bool = False
+    plans_file: Path | None = None
+
     trusted_proxy_count: Annotated[int, Field(ge=0, le=10)] = 0
     cors_origins: CommaSeparated = ()
 
@@ -133,6 +158,17 @@ class Settings(WorkerSettings):
     def _has_a_key_source(self) -> Self:
         if self.supabase_url is None and self.supabase_jwt_secret is None:
             raise ValueError("SUPABASE_JWT_SECRET or SUPABASE_URL: one must be set, or no token could be verified")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_told_of_pictures(self) -> Self:
+        if self.replicate_api_token is None:
+            return self
+        url = self.public_base_url or ""
+        if not (url.startswith("https://") or urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")):
+            raise ValueError("PUBLIC_BASE_URL: must be the service's https address, at which Replicate reaches it")
+        if not self.replicate_webhook_secret and not self.allow_unsigned_webhooks:
+            raise ValueError("REPLICATE_WEBHOOK_SECRET: must be set, or anybody could say that a picture is there")
         return self
 
     @cached_property
@@ -146,7 +182,8 @@ class Settings(WorkerSettings):
         return tuple(dict.fromkeys(parse_many(self.rate_limit_per_ip)))
 
 
-def _default_data_dir() -> Path:
+def default_data_dir() -> Path:
+    """Return where a service keeps what it is not told to keep elsewhere."""
     # For root outside of any home: PostgreSQL refuses to run as root, and the user that it then runs as must be able
     # to walk to its files.
     return Path("/var/lib/recto") if os.geteuid() == 0 else Path.home() / ".local/share/recto"
@@ -158,9 +195,10 @@ class DevelopmentSettings(_Environment):
     ``recto_data_dir`` holds the embedded database and the development secret.
     """
 
-    recto_data_dir: Annotated[Path, Field(default_factory=_default_data_dir)]
+    recto_data_dir: Annotated[Path, Field(default_factory=default_data_dir)]
     openrouter_api_key: SecretStr | None = None
     openrouter_timeout_ms: int = 30_000
+    replicate_api_token: SecretStr | None = None
     supabase_url: HttpAddress | None = None
     supabase_jwt_secret: SecretStr | None = None
 

@@ -35,6 +35,14 @@ cost_usd_total = Counter("recto_cost_usd", "US dollars by the provider's own cou
 proposals_total = Counter("recto_proposals", "Flashcard proposals answered.")
 dropped_total = Counter("recto_proposals_dropped", "Cards that a model wrote and Recto did not keep.", ("reason",))
 
+images_total = Counter("recto_images", "Jobs of pictures that ended.", ("mode", "outcome"))
+image_seconds = Histogram(
+    "recto_image_seconds",
+    "From a picture's submission to its files.",
+    buckets=(1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600),
+)
+webhooks_total = Counter("recto_webhooks", "Webhooks of the image model's provider.", ("verdict",))
+look_ups_total = Counter("recto_image_look_ups", "Predictions that were looked up at the provider.", ("by",))
 attempts_total = Counter("recto_job_attempts", "Attempts of jobs that ended.", ("kind", "outcome"))
 
 
@@ -85,6 +93,29 @@ def generated(generation: Generation, *, models: Collection[str]) -> dict[str, o
         "generated_count": len(generation.proposals),
         "dropped": dict(generation.drops),
     }
+
+
+def image_event(event: str, *, user_id: object, job_id: object, prediction_id: object, status: str) -> None:
+    """Log a transition of a picture's job: ids and a status, no prompt and no address."""
+    log.info(
+        f"image_{event}",
+        user_id=str(user_id),
+        job_id=str(job_id),
+        prediction_id=prediction_id,
+        status=status,
+    )
+
+
+def image_ended(mode: str, outcome: str, seconds: float) -> None:
+    """Count a picture's job, so many seconds after it was asked for."""
+    images_total.labels(mode, outcome).inc()
+    if outcome == "stored":
+        image_seconds.observe(seconds)
+
+
+def image_looked_up(by: str) -> None:
+    """Count a look-up, by a worker or for a caller."""
+    look_ups_total.labels(by).inc()
 
 
 def attempt_ended(kind: str, outcome: str) -> None:

@@ -19,6 +19,8 @@ from math import ceil
 
 # Reading a request's body.
 BODY_S = 10.0
+# Reading pictures that are uploaded.
+UPLOAD_S = 30.0
 # What a call may end later than its deadline: the time to notice and to translate.
 SLACK_S = 0.25
 # The longest `?wait=`: proxies commonly give up after 30 or 60 s.

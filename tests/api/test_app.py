@@ -9,19 +9,34 @@ import structlog
 
 from recto.api import create_app
 from recto.db import migrations
+from recto.sandbox.predictions import SIGNING_SECRET
 
-PUBLIC = {"/", "/playground/<path:filename>", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
+PUBLIC = {
+    "/",
+    "/playground/<path:filename>",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/files/<path:text>",
+}
 BODY = {"source_text": "The fox is an animal that lives in the forest. " * 30}
 
 
 @pytest.fixture
-def app(client):
-    return create_app(client.runtime)
+def app(open_client):
+    pictures = {
+        "replicate_api_token": "r8_a-token",
+        "replicate_webhook_secret": SIGNING_SECRET,
+        "public_base_url": "https://recto.test",
+    }
+    return create_app(open_client(**pictures).runtime)
 
 
 def test_every_route_but_the_public_ones_needs_a_token(app):
     closed = [rule for rule in app.url_map.iter_rules() if rule.rule not in PUBLIC]
-    assert len(closed) == 2 * 19
+    assert len(closed) == 2 * 25
     for rule in closed:
         path = re.sub(r"<[^>]+>", "1", rule.rule)
         for method in rule.methods - {"OPTIONS", "HEAD"}:

@@ -38,7 +38,7 @@ BEYOND_A_SCHEMA = ["must not add up to more", "reviewed twice", "held no usable 
 APP = Flask("recto.api", static_folder=None)
 register_routes(APP)
 DOCUMENT = openapi.document(APP, ("a/model",), Bounds())
-PAGES = {"/", "/docs", "/openapi.json", "/playground/<path:filename>"}
+PAGES = {"/", "/docs", "/openapi.json", "/playground/<path:filename>", "/files/<path:text>"}
 
 
 def test_every_route_declares_what_it_takes_and_answers():
@@ -86,7 +86,7 @@ def test_what_is_limited_or_takes_a_key_is_read_from_the_views():
 
 def test_a_token_is_asked_for_where_the_blueprint_asks_for_one():
     public = {path for path, methods in DOCUMENT["paths"].items() if "security" in str(methods)}
-    assert public == {"/healthz", "/readyz", "/metrics"}
+    assert public == {"/healthz", "/readyz", "/metrics", "/v1/webhooks/replicate"}
 
 
 def test_no_schema_has_null_for_a_default():

@@ -17,6 +17,8 @@ USERS_TABLES = {
     "generation_events",
     "generation_jobs",
     "generations",
+    "render_variants",
+    "renders",
     "usage_ledger",
 }
 WRITES = {
@@ -28,6 +30,8 @@ WRITES = {
         "public.generation_events": {"INSERT"},
         "public.generation_jobs": {"INSERT", "UPDATE"},
         "public.generations": {"INSERT", "UPDATE"},
+        "public.render_variants": {"INSERT"},
+        "public.renders": {"INSERT"},
         "public.usage_ledger": {"INSERT"},
         "recto.idempotency_keys": {"INSERT", "UPDATE", "DELETE"},
         "recto.rate_limits": {"INSERT", "UPDATE", "DELETE"},
@@ -39,19 +43,29 @@ WRITES = {
         "public.generation_events": {"INSERT", "DELETE"},
         "public.generation_jobs": {"UPDATE"},
         "recto.alerts": {"UPDATE"},
+        "recto.files_to_delete": {"DELETE"},
         "recto.idempotency_keys": {"DELETE"},
     },
 }
 READS = {
-    "authenticated": {f"public.{table}" for table in USERS_TABLES} | {"recto.jobs"},
+    "authenticated": {f"public.{table}" for table in USERS_TABLES} | {"public.profiles", "recto.images", "recto.jobs"},
     "recto_service": {f"public.{table}" for table in USERS_TABLES}
-    | {"recto.idempotency_keys", "recto.jobs", "recto.migrations", "recto.rate_limits"},
+    | {"recto.idempotency_keys", "recto.images", "recto.jobs", "recto.migrations", "recto.rate_limits"},
     "recto_worker": {f"public.{table}" for table in USERS_TABLES}
-    | {"recto.alerts", "recto.idempotency_keys", "recto.migrations"},
+    | {"recto.alerts", "recto.files_to_delete", "recto.idempotency_keys", "recto.migrations"},
 }
 EXECUTES = {
     "public": {"record_generation", "record_generation_error"},  # which check their caller themselves
-    "recto_service": {"acting_user", "erase_jobs", "jobs_in_flight", "renew_leases", "without_texts"},
+    "recto_service": {
+        "acting_user",
+        "delete_image",
+        "erase_jobs",
+        "hear_of_prediction",
+        "jobs_in_flight",
+        "price_of",
+        "renew_leases",
+        "without_texts",
+    },
     "recto_worker": {"erase_jobs", "forget_user", "renew_leases", "without_texts"},
 }
 
@@ -126,7 +140,7 @@ def test_every_table_of_users_has_its_policies(database):
             "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'"
             " and relrowsecurity"
         ).fetchall()
-    assert {name for (name,) in walled} == USERS_TABLES
+    assert {name for (name,) in walled} == USERS_TABLES | {"profiles"}
     for table in USERS_TABLES:
         of_table = {policy: rest for name, policy, *rest in policies if name == table}
         assert set(of_table) == {"own_rows", "service", "worker"}
@@ -147,6 +161,14 @@ def two(client, open_client):
         each.post("/sessions/ai", json={"source_text": TEXT})
         each.post(f"/decks/{uuid4()}/generation", json={"topic": "Rome", "count": 3})
         each.work()
+        each.query(
+            "insert into renders (id, job_id, user_id) select gen_random_uuid(), id, user_id from generation_jobs"
+            f" where user_id = '{each.user_id}' limit 1"
+        )
+        each.query(
+            "insert into render_variants (render_id, index, user_id, width, height)"
+            f" select id, 0, user_id, 1, 1 from renders where user_id = '{each.user_id}'"
+        )
     return client, other
 
 

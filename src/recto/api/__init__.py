@@ -10,7 +10,10 @@ from recto.api import (
     decks,
     errors,
     exports,
+    files,
     generations,
+    image_webhooks,
+    images,
     limits,
     observe,
     operations,
@@ -64,7 +67,7 @@ def create_app(runtime: Runtime) -> Flask:
 
 def register_routes(app: Flask) -> None:
     """Put every resource at its path and again under ``/api``, and what needs no token at its path alone."""
-    for resource in (generations, exports, ai_generations, sessions, decks, usage):
+    for resource in (generations, exports, ai_generations, sessions, decks, usage, images, image_webhooks):
         app.register_blueprint(resource.blueprint)
         app.register_blueprint(
             resource.blueprint,
@@ -72,11 +75,12 @@ def register_routes(app: Flask) -> None:
             url_prefix=f"/api{resource.blueprint.url_prefix or ''}",
         )
     app.register_blueprint(operations.blueprint)
+    app.register_blueprint(files.blueprint)
 
 
 def _protect(response: Response) -> Response:
     """Keep what belongs to one user out of caches, and browsers from guessing what it is."""
-    if request.blueprint != operations.blueprint.name:
+    if request.blueprint not in (operations.blueprint.name, files.blueprint.name):
         response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response

@@ -28,23 +28,24 @@ def register(app: Flask) -> None:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
 
 
-def read(request: Request, *, keep: bool = False) -> bytes:
+def read(request: Request, *, keep: bool = False, max_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_S) -> bytes:
     """Return the body of a signed-in user's request; ``keep`` it for a later call.
 
     Raises ``InvalidRequest`` if it is malformed or breaks off, ``PayloadTooLarge``, ``RequestTimeout`` after
-    ``BODY_S`` seconds, ``RateLimited`` while the user sends ``MAX_PER_USER`` other bodies to this process, and
+    ``within_s`` seconds, ``RateLimited`` while the user sends ``MAX_PER_USER`` other bodies to this process, and
     ``Unavailable`` while all users together send ``MAX_AT_ONCE``.
     """
     conn: socket.socket | None = request.environ.get("gunicorn.socket")
-    with _place(g.user.id, conn), _deadline(conn):
+    request.max_content_length = max_bytes + 1
+    with _place(g.user.id, conn), _deadline(conn, within_s):
         try:
             body: bytes | None = request.get_data(cache=keep)
         except RequestEntityTooLarge:
             body = None
         except Exception as error:  # servers have errors of their own for a body that they cannot read
             raise InvalidRequest("The request body could not be read to its end.") from error
-    if body is None or len(body) > MAX_BODY_BYTES:
-        raise PayloadTooLarge(f"The request body must not be larger than {MAX_BODY_BYTES} bytes.")
+    if body is None or len(body) > max_bytes:
+        raise PayloadTooLarge(f"The request body must not be larger than {max_bytes} bytes.")
     return body
 
 
@@ -74,8 +75,8 @@ def _place(user_id: UUID, conn: socket.socket | None) -> Iterator[None]:
 
 
 @contextmanager
-def _deadline(conn: socket.socket | None) -> Iterator[None]:
-    """End the reading of a body after ``BODY_S``. Raises ``RequestTimeout``.
+def _deadline(conn: socket.socket | None, within_s: float) -> Iterator[None]:
+    """End the reading of a body after ``within_s``. Raises ``RequestTimeout``.
 
     A timer and not the socket's own timeout, which begins again with each byte. It serves threads and greenlets alike.
     """
@@ -88,7 +89,7 @@ def _deadline(conn: socket.socket | None) -> Iterator[None]:
         late.set()
         _hang_up(conn)
 
-    timer = Timer(BODY_S, give_up)
+    timer = Timer(within_s, give_up)
     timer.daemon = True
     timer.start()
     try:

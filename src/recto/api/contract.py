@@ -1,7 +1,7 @@
 """The public contract: what callers send and what they get, in one place. The OpenAPI document is made of it."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from flask import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
@@ -15,7 +15,12 @@ MAX_PAGE_SIZE = 100
 
 
 class Body(BaseModel):
-    """A JSON request body. Unknown keys are ignored, so that older and newer clients keep working."""
+    """A JSON request body. Unknown keys are ignored, so that older and newer clients keep working.
+
+    ``files``: the fields that are files, of a body that may come as `multipart/form-data` too.
+    """
+
+    files: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def parse(cls, request: Request) -> Self:
@@ -25,10 +30,11 @@ class Body(BaseModel):
         try:
             return cls.model_validate_json(bodies.read(request))
         except ValidationError as error:
-            raise InvalidRequest("; ".join(map(_sentence, error.errors(include_input=False)[:3]))) from None
+            raise InvalidRequest("; ".join(map(sentence, error.errors(include_input=False)[:3]))) from None
 
 
-def _sentence(problem: Any) -> str:
+def sentence(problem: Any) -> str:
+    """Say what is wrong with a field, without its value."""
     if problem["type"] == "json_invalid":
         return "The request body is not valid JSON in UTF-8."
     where = ".".join(map(str, problem["loc"])) or "The request body"
@@ -164,7 +170,7 @@ class Query(BaseModel):
         try:
             return cls.model_validate(request.args.to_dict())
         except ValidationError as error:
-            raise InvalidRequest("; ".join(map(_sentence, error.errors(include_input=False)))) from None
+            raise InvalidRequest("; ".join(map(sentence, error.errors(include_input=False)))) from None
 
 
 PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]

@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException
 
@@ -14,6 +14,7 @@ from recto.errors import (
     RectoError,
     Unauthorized,
     UnsupportedMediaType,
+    UpstreamError,
 )
 from recto.telemetry import log_failure
 
@@ -33,7 +34,7 @@ def failure(error: RectoError, *, retry_after_s: float | None = None, **details:
     ``retry_after_s`` replaces what the error itself says.
     """
     response = Response(
-        to_json({"error": error.code, "message": error.message} | details),
+        to_json({"error": _code(error), "message": error.message} | error.details | details),
         status=error.status,
         mimetype="application/json",
     )
@@ -42,6 +43,15 @@ def failure(error: RectoError, *, retry_after_s: float | None = None, **details:
     if (wait_s := error.retry_after_s if retry_after_s is None else retry_after_s) is not None:
         response.headers["Retry-After"] = str(ceil(wait_s))
     return response
+
+
+def _code(error: RectoError) -> str:
+    """Return the error's code; at ``/v1`` in the words of the apps that use it."""
+    if not request.path.removeprefix("/api").startswith("/v1/"):
+        return error.code
+    if isinstance(error, UpstreamError):
+        return "UPSTREAM_ERROR"
+    return "VALIDATION_ERROR" if error.status == 400 else error.code.upper()
 
 
 def _http(error: HTTPException) -> Response:

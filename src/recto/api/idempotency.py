@@ -37,7 +37,7 @@ def idempotent(view: Callable[P, Response]) -> Callable[P, Response]:
 
     @wraps(view)
     def answered_once(*args: P.args, **kwargs: P.kwargs) -> Response:
-        g.idempotency_key = key = _key()
+        g.idempotency_key = key = read_key()
         if key is None:
             return view(*args, **kwargs)
         limits.look(view)
@@ -64,7 +64,7 @@ def idempotent(view: Callable[P, Response]) -> Callable[P, Response]:
     return answered_once
 
 
-def _key() -> str | None:
+def read_key() -> str | None:
     """Read the header: a Structured Field's string, or bare. Raises ``InvalidRequest``."""
     given = request.headers.get("Idempotency-Key")
     if given is None:

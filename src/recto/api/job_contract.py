@@ -183,6 +183,12 @@ class Usage(BaseModel):
     resets_at: datetime
 
 
+class AllUsage(Usage):
+    """What counts of texts, and of pictures where they are on. One kind never uses up the other's."""
+
+    images: Annotated[Usage | None, Field(description="The same for pictures, by the caller's plan.")] = None
+
+
 class ReviewSession(BaseModel):
     """The proposals of a session."""
 

@@ -26,15 +26,17 @@ _STATUSES = {
     304: "Nothing has changed.",
     400: "`invalid_request`: the body or a parameter breaks a rule; the message says which.",
     401: "`unauthorized`: no token, or one that is malformed, forged, expired or not a user's.",
+    402: "`LIMIT_EXCEEDED`: this month's pictures of the caller's plan are used up; `resetsAt` says until when.",
     404: "`not_found`: there is no such record of the caller's.",
-    409: "`in_progress`: the generation, the deck's or the one with the same idempotency key is running. "
+    409: "`TOO_MANY_INFLIGHT`: one picture at a time. `in_progress`: the generation, the deck's or the one with the "
+    "same idempotency key is running. "
     "`already_succeeded`: there is nothing to retry. `reviewed_here`: the suggestions are reviewed here, which counts "
     "by itself.",
     410: "`expired`: the generation can no longer be retried; its text has been erased.",
     408: "`invalid_request`: the body did not arrive in time.",
-    413: "`invalid_request`: the body is larger than 256 KiB.",
+    413: "`invalid_request`: the body is larger than 256 KiB, or 31 MiB with pictures.",
     414: "`invalid_request`: the address is too long.",
-    415: "`invalid_request`: the body is not JSON.",
+    415: "`invalid_request`: the body is not JSON, nor a form where one may be sent.",
     422: "`idempotency_key_reused`: the key was sent with another request.",
     429: "`rate_limited`: the limit per user or per address is reached, a retry comes too soon, or too many bodies are "
     "sent at once. `quota_exceeded`: this month's generations are used up.",
@@ -86,8 +88,9 @@ def document(app: Flask, models: tuple[str, ...], bounds: Bounds) -> dict[str, A
         "info": {
             "title": "Recto",
             "version": "1",
-            "description": "Turns a learner's source text into flashcard proposals. Every route that needs a token is "
-            "also served under `/api`.",
+            "description": "Turns a learner's source text into flashcard proposals, and makes pictures. Every route "
+            "that needs a token is also served under `/api`. Under `/v1` the codes of errors are in capitals, with "
+            "`VALIDATION_ERROR` for every 400 and `UPSTREAM_ERROR` for every 502.",
         },
         "security": [{"bearer": []}],
         "paths": paths,
@@ -138,7 +141,7 @@ def _describe(rule: Rule, operation: Operation, *, public: bool) -> dict[str, An
         },
     }
     if operation.body:
-        described["requestBody"] = {"required": True, "content": _content(operation.body)}
+        described["requestBody"] = {"required": True, "content": _with_files(operation.body)}
     if parameters:
         described["parameters"] = parameters
     if public:
@@ -169,6 +172,15 @@ def _content(answer: type[BaseModel] | str) -> dict[str, Any]:
     if isinstance(answer, str):
         return {answer: {}}
     return {"application/json": {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
+
+
+def _with_files(body: type[Body]) -> dict[str, Any]:
+    """Describe a body that may be a form, with its files."""
+    content = _content(body)
+    if body.files:
+        files = {name: {"type": "string", "format": "binary"} for name in body.files}
+        content["multipart/form-data"] = {"schema": content["application/json"]["schema"] | {"properties": files}}
+    return content
 
 
 def _in_path(rule: Rule) -> Iterator[dict[str, Any]]:

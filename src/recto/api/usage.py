@@ -6,15 +6,20 @@ from recto.api import job_contract
 from recto.api.auth import require_user
 from recto.api.context import respond, runtime
 from recto.api.operation import operation
-from recto.db import usage
+from recto.db import images, usage
 
 blueprint = Blueprint("usage", __name__)
 blueprint.before_request(require_user)
 
 
 @blueprint.get("/usage")
-@operation("getUsage", answers={200: job_contract.Usage})
+@operation("getUsage", answers={200: job_contract.AllUsage})
 def show() -> Response:
     """What is used of this month's quota."""
-    row = usage.find(runtime().pool, g.user.id, runtime().settings.quota_generations_per_month)
-    return respond(job_contract.Usage.model_validate(row))
+    pool, quota = runtime().pool, runtime().settings.quota_generations_per_month
+    texts = job_contract.Usage.model_validate(usage.find(pool, g.user.id, quota))
+    if runtime().images is None:
+        return respond(job_contract.AllUsage(**texts.model_dump()))
+    plan = runtime().plans.of(images.price_id(pool, g.user.id))
+    pictures = usage.find(pool, g.user.id, plan.monthly_generations, images=True)
+    return respond(job_contract.AllUsage(**texts.model_dump(), images=job_contract.Usage.model_validate(pictures)))

@@ -13,6 +13,9 @@ from recto.db.pool import Pool, as_worker
 
 _LOCK = 0x5EC72  # of its own among the advisory locks
 
+# So long a picture whose submission was interrupted waits for the webhook that names it.
+_ORPHANED_SUBMISSION = timedelta(seconds=60)
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -28,8 +31,8 @@ class Attempt:
     holder: UUID
     in_background: bool
     payload: dict[str, Any]
-    source_text_hash: str
-    source_text_length: int
+    source_text_hash: str | None
+    source_text_length: int | None
     deck_id: UUID | None
 
 
@@ -46,7 +49,7 @@ _CLAIM = """
             source_text_length, deck_id
     ), opened as (
         insert into generation_attempts (job_id, number, call, user_id, model)
-        select job_id, number, 1, user_id, payload ->> 'model' from begun
+        select job_id, number, 1, user_id, payload ->> 'model' from begun where kind <> 'image'
     )
     select * from begun
 """
@@ -79,6 +82,15 @@ def recover_abandoned(pool: Pool) -> UUID | None:
     return row[0] if row else None
 
 
+def _leave_image(conn: Connection, job_id: UUID) -> None:
+    """Leave a picture to the next worker, at once or, if the provider may have it unknown to us, after some time."""
+    conn.execute(
+        "update generation_jobs set status = 'pending', in_background = true, holder = null, lease_until = null,"
+        " run_at = case when prediction_id is null then now() + %s else now() end where id = %s",
+        (_ORPHANED_SUBMISSION, job_id),
+    )
+
+
 def abandon(conn: Connection, job_id: UUID) -> None:
     """End the attempt of a job whose lease is over. The caller has locked the job."""
     conn.execute(
@@ -90,6 +102,9 @@ def abandon(conn: Connection, job_id: UUID) -> None:
     ).fetchone()
     assert row is not None  # noqa: S101  the caller has locked it
     kind, again = row
+    if kind == "image":
+        _leave_image(conn, job_id)
+        return
     # What a caller waited for without keeping it has its one row or none, as if there were no quota.
     if kind != "synchronous":
         log_failure(conn, job_id, ABANDONED)

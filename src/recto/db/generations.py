@@ -73,7 +73,7 @@ _NEWEST = """
 _NEWEST_ERRORS = """
     select id, model, source_text_hash, source_text_length, error_code, error_message, tokens_input, tokens_output,
         cost_usd, created_at
-    from generation_error_logs where user_id = %s and id < %s order by id desc limit %s
+    from generation_error_logs where user_id = %s and id < %s and not is_image order by id desc limit %s
 """
 # One that came of a job with suggestions is counted by their reviews.
 _REPORT_ACCEPTED = """

@@ -47,12 +47,12 @@ class Plans(BaseModel):
         try:
             return cls.model_validate(tomllib.loads(path.read_text("utf-8")) if path else _DEFAULT)
         except OSError as error:
-            raise PlansError(f"{path} cannot be read ({error.strerror}).") from None
+            raise PlansError(f"PLANS_FILE: {path} cannot be read ({error.strerror}).") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise PlansError(f"{path} is not TOML ({error}).") from None
+            raise PlansError(f"PLANS_FILE: {path} is not TOML ({error}).") from None
         except ValidationError as error:
             lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-            raise PlansError(f"{path}: {'; '.join(lines)}.") from None
+            raise PlansError(f"PLANS_FILE: {path}: {'; '.join(lines)}.") from None
 
     @model_validator(mode="after")
     def _is_unambiguous(self) -> Self:

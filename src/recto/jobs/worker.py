@@ -13,8 +13,10 @@ from prometheus_client import start_http_server
 
 from recto.db import alerts, claims, erasure
 from recto.db.claims import Attempt
+from recto.db.images import KIND
 from recto.db.listener import WAKE_UPS, Listener
 from recto.errors import Unavailable
+from recto.jobs.images import delete_files, run_image
 from recto.jobs.run import run
 from recto.providers import webhook
 from recto.runtime import WorkerRuntime
@@ -24,6 +26,7 @@ from recto.times import Times
 
 _ERASE_EVERY_S = 600.0
 _ALERT_EVERY_S = 10.0
+_DELETE_FILES_EVERY_S = 10.0
 _DATABASE_AWAY_PAUSE_S = 1.0
 
 
@@ -69,6 +72,7 @@ class _Worker:
                 (self._runtime.times.sweep_every_s, recover_abandoned),
                 (_ERASE_EVERY_S, erase),
                 (_ALERT_EVERY_S, alert),
+                (_DELETE_FILES_EVERY_S, delete_files),
             )
         ]
         for thread in periodic:
@@ -118,15 +122,22 @@ class _Worker:
         }
         with structlog.contextvars.bound_contextvars(**facts):
             try:
-                outcome, spent = run(self._runtime, attempt, stopping=self._stopping.is_set)
+                outcome_name, spent = self._run(attempt)
                 duration_ms = round((perf_counter() - started) * 1000)
-                log.info("job", outcome=outcome.name, duration_ms=duration_ms, **spent)
+                log.info("job", outcome=outcome_name, duration_ms=duration_ms, **spent)
             except (psycopg.Error, Unavailable) as error:
                 log.warning("job_not_committed", reason=type(error).__name__)
             except Exception as error:  # noqa: BLE001  the thread has more jobs to run
                 log_failure(error)
             finally:
                 self._free.release()
+
+    def _run(self, attempt: Attempt) -> tuple[str, dict[str, object]]:
+        if attempt.kind != KIND:
+            outcome, spent = run(self._runtime, attempt, stopping=self._stopping.is_set)
+            return outcome.name, spent
+        with self._runtime.leases.renewed(attempt.job_id):
+            return run_image(self._runtime, attempt), {}
 
     def _every(self, seconds: float, move: Callable[[WorkerRuntime], None]) -> None:
         while not self._stopping.is_set():

@@ -52,6 +52,15 @@ class Prediction:
         """Whether its status changes no more."""
         return self.status in ("succeeded", "failed", "canceled")
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what is kept of it: no ``error``, which may quote the prompt."""
+        return {"status": self.status, "outputs": list(self.outputs)}
+
+    @classmethod
+    def of(cls, prediction_id: str, kept: dict[str, Any]) -> Self:
+        """Return the prediction of which ``to_json`` was kept."""
+        return cls(prediction_id, kept.get("status", "starting"), tuple(kept.get("outputs", ())))
+
     @classmethod
     def read(cls, body: bytes) -> Self:
         """Read a prediction from an answer or a webhook. Raises ``NotAPrediction``."""

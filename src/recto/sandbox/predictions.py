@@ -124,7 +124,7 @@ class Predictions:
         prediction.started = datetime.now(UTC)
         if prediction.fault == "fails":
             self._end(prediction, "failed", error="Prediction failed: the model ran out of memory")
-        elif prediction.fault == "nsfw":
+        elif prediction.fault == "flagged":
             self._end(prediction, "failed", error="The input or output was flagged as sensitive. (E005)")
         else:
             own = f"{prediction.base_url}/outputs/{prediction.id}"

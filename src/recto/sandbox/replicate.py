@@ -27,7 +27,7 @@ FAULTS: Mapping[str, str] = {
     "no-prediction": "the prediction's answer is not a prediction",
     "silent": "the prediction is taken, and no answer comes",
     "fails": "the prediction fails",
-    "nsfw": "the prediction fails: the model refuses the prompt",
+    "flagged": "the prediction fails: the model refuses the prompt",
     "slow": "the prediction takes 5 s",
     "never": "the prediction does not end",
     "no-webhook": "no webhook comes",

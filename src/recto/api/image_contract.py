@@ -1,0 +1,153 @@
+"""The contract of ``/v1``: pictures. Names are camelCase, as the apps that use it expect."""
+
+from contextlib import closing
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from flask import Request
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+from pydantic.alias_generators import to_camel
+
+from recto.api import bodies
+from recto.api.contract import DEFAULT_PAGE_SIZE, Body, PageSize, Query, sentence
+from recto.api.review_contract import Cursor
+from recto.db.images import ImageRow
+from recto.errors import InvalidRequest, UnsupportedMediaType
+from recto.images.modes import ModeName
+from recto.storage import keys
+from recto.storage.folder import Folder
+from recto.storage.s3 import S3
+from recto.times import UPLOAD_S
+
+MAX_BODY_BYTES = 31 * 1024 * 1024
+
+Status = Literal["starting", "processing", "succeeded", "failed", "canceled"]
+
+
+class _Camel(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class CreateImage(Body):
+    """What to make a picture of: `multipart/form-data` with the files that the mode needs; JSON where it needs none."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    files: ClassVar = ("input1", "input2")
+
+    mode: ModeName
+    prompt: Annotated[StrictStr, Field(description="At most 500 characters; needed in `compose`.")] = ""
+    room_type: Annotated[StrictStr, Field(description="At most 100 characters.")] = ""
+    style: Annotated[StrictStr, Field(description="At most 100 characters.")] = ""
+    front: Annotated[StrictStr, Field(description="Of the card, in `illustrate`.")] = ""
+    back: Annotated[StrictStr, Field(description="Of the card, in `illustrate`.")] = ""
+    idempotency_key: Annotated[StrictStr | None, Field(pattern=r"^[!-~]{1,255}$")] = None
+
+    @classmethod
+    def parse_form(cls, request: Request) -> tuple[Self, dict[str, bytes]]:
+        """Read the fields, and the files by their field's name. Raises ``InvalidRequest``."""
+        raw = bodies.read(request, keep=True, max_bytes=MAX_BODY_BYTES, within_s=UPLOAD_S)
+        if request.is_json:
+            try:
+                return cls.model_validate_json(raw), {}
+            except ValidationError as error:
+                raise InvalidRequest("; ".join(map(sentence, error.errors(include_input=False)[:3]))) from None
+        if request.mimetype != "multipart/form-data":
+            raise UnsupportedMediaType("Send multipart/form-data, or application/json without files.")
+        files = {}
+        for name, file in request.files.items():
+            with closing(file):  # large ones are in temporary files
+                files[name] = file.read()
+        for name in (*request.form, *request.files):
+            if len(request.form.getlist(name)) + len(request.files.getlist(name)) > 1:
+                raise InvalidRequest(f"{name}: sent more than once.")
+        try:
+            fields = cls.model_validate(request.form.to_dict())
+        except ValidationError as error:
+            raise InvalidRequest("; ".join(map(sentence, error.errors(include_input=False)[:3]))) from None
+        return fields, files
+
+
+class CreatedImage(_Camel):
+    """A picture that is being made."""
+
+    id: str
+    prediction_id: str | None
+    status: Status
+    settings: dict[str, str]
+    created_at: datetime
+
+
+class ImageVariant(_Camel):
+    """One picture of a render, in JPEG, and a thumbnail of 512 pixels at most."""
+
+    index: int
+    url: str
+    thumb_url: str
+    render_id: str
+
+
+class Image(CreatedImage):
+    """A picture's generation. `variants` are there once it has succeeded."""
+
+    mode: str
+    completed_at: datetime | None
+    error: dict[str, str] | None
+    variants: list[ImageVariant]
+
+    @classmethod
+    def of(cls, row: ImageRow, storage: Folder | S3) -> Self:
+        """Show a row."""
+        return cls(
+            id=str(row.id),
+            prediction_id=row.prediction_id,
+            status=status_of(row),
+            settings=row.settings,
+            created_at=row.created_at,
+            mode=row.mode,
+            completed_at=row.finished_at,
+            error={"error": "UPSTREAM_ERROR", "message": row.error["message"]} if row.error else None,
+            variants=[
+                ImageVariant(
+                    index=index,
+                    url=storage.url(keys.of_variant(row.render_id, index)),
+                    thumb_url=storage.url(keys.of_variant(row.render_id, index, thumbnail=True)),
+                    render_id=str(row.render_id),
+                )
+                for index in row.variants
+                if row.render_id
+            ],
+        )
+
+
+def status_of(row: ImageRow) -> Status:
+    """Return the status as callers read it: `succeeded` only once the files are stored."""
+    if row.ended:
+        status: Any = row.status
+        return status  # type: ignore[no-any-return]  # one of the three by the table's check
+    return "starting" if row.prediction_status in (None, "starting") else "processing"
+
+
+class ImagePage(_Camel):
+    """The caller's pictures, newest first."""
+
+    generations: list[Image]
+    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
+
+
+class ImageQuery(Query):
+    """Which part of the list to return."""
+
+    cursor: Cursor = None
+    limit: PageSize = DEFAULT_PAGE_SIZE
+
+
+class CancelImage(Body):
+    """Stop a picture's generation."""
+
+    action: Literal["cancel"]
+
+
+class Heard(BaseModel):
+    """The webhook was taken, whether it changed anything or not."""
+
+    status: Literal["ok"] = "ok"

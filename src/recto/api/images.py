@@ -1,0 +1,296 @@
+"""``/v1/generations``: pictures that Replicate makes, delivered by webhook."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from hashlib import sha256
+from threading import BoundedSemaphore
+from time import monotonic
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+import gevent
+from flask import Blueprint, Response, g, request, url_for
+from gevent.monkey import is_module_patched
+
+from recto import telemetry
+from recto.api import cursors
+from recto.api.auth import require_user
+from recto.api.context import parse_uuid, runtime
+from recto.api.idempotency import read_key
+from recto.api.image_contract import (
+    CancelImage,
+    CreatedImage,
+    CreateImage,
+    Image,
+    ImagePage,
+    ImageQuery,
+    status_of,
+)
+from recto.api.job_contract import WaitQuery
+from recto.api.limits import limited
+from recto.api.new_job import lease
+from recto.api.operation import operation
+from recto.db import images
+from recto.db.commit import Delayed
+from recto.db.failures import Failure
+from recto.db.images import ImageRow, NewImage
+from recto.errors import InvalidRequest, NotFound, RectoError, Unavailable, UpstreamError
+from recto.images.modes import MODES, Wish
+from recto.images.pictures import Upload, read_upload
+from recto.jobs.images import LOOK_EVERY_S
+from recto.providers.replicate import Prediction
+from recto.runtime import Images
+from recto.storage import keys
+from recto.storage.failures import StorageUnavailable
+from recto.times import UPLOAD_S
+
+T = TypeVar("T")
+
+_INPUT_URL_S = 300
+_reading = BoundedSemaphore(16)
+
+blueprint = Blueprint("images", __name__, url_prefix="/v1/generations")
+
+
+@blueprint.before_request
+def require_images() -> None:
+    """Answer 404 where pictures are off."""
+    if runtime().images is None:
+        raise NotFound
+
+
+blueprint.before_request(require_user)
+
+
+@blueprint.post("")
+@operation(
+    "createImage",
+    body=CreateImage,
+    answers={202: CreatedImage},
+    errors=(402, 404, 409, 422, 502),
+    headers={
+        "Location": "Where to follow the generation.",
+        "Idempotent-Replayed": "`true` if the key was sent before, with the same fields and files.",
+    },
+    request_headers={"Idempotency-Key": "In place of the field `idempotencyKey`."},
+)
+@limited
+def create() -> Response:
+    """Have a picture made."""
+    held = _held()
+    with _place_for_uploads():
+        fields, files = CreateImage.parse_form(request)
+    key = _key(fields)
+    request_hash = _request_hash(fields, files)
+    if key and (existing := images.find_by_key(runtime().pool, g.user.id, key, request_hash)):
+        return _accepted(images.find(runtime().pool, g.user.id, existing), **{"Idempotent-Replayed": "true"})
+    wish = Wish(
+        **fields.model_dump(exclude={"idempotency_key"}),
+        longest_side=max(runtime().bounds.front, runtime().bounds.back),
+    )
+    uploads = _uploads(wish, files)
+    settings = {name: text for name, text in (("roomType", wish.room_type), ("style", wish.style)) if text}
+    mode = MODES[wish.mode]
+    new = NewImage(
+        mode=wish.mode,
+        prompt=wish.prompt_for_model(),
+        settings=settings,
+        prompt_version=mode.version,
+        model=runtime().settings.replicate_model,
+        request_hash=request_hash,
+        idempotency_key=key,
+    )
+    job_id = uuid4()
+    plan = runtime().plans.of(images.price_id(runtime().pool, g.user.id))
+    existing = images.reserve(runtime().pool, g.user.id, job_id, new, limit=plan.monthly_generations, lease=lease())
+    if existing:
+        return _accepted(images.find(runtime().pool, g.user.id, existing), **{"Idempotent-Replayed": "true"})
+    with runtime().leases.renewed(job_id):
+        prediction = _submit(held, job_id, new, uploads)
+    telemetry.image_event(
+        "submitted", user_id=g.user.id, job_id=job_id, prediction_id=prediction.id, status=prediction.status
+    )
+    return _accepted(images.find(runtime().pool, g.user.id, job_id))
+
+
+def _submit(held: Images, job_id: UUID, new: NewImage, uploads: list[Upload]) -> Prediction:
+    """Store the inputs and hand the job to the provider; whatever fails ends the job, at no cost."""
+    pool, user_id = runtime().pool, g.user.id
+    try:
+        stored = [keys.of_input(user_id, uuid4(), upload.extension) for upload in uploads]
+        if stored:
+            images.keep_inputs(pool, user_id, job_id, stored)
+        for key, upload in zip(stored, uploads, strict=True):
+            held.storage.put(key, upload.data)
+        prediction = held.replicate.create(
+            prompt=new.prompt,
+            images=[held.storage.signed_url(key, seconds=_INPUT_URL_S) for key in stored],
+            webhook_url=f"{runtime().settings.public_base_url}/v1/webhooks/replicate?job={job_id}",
+        )
+    except Exception as error:
+        failure = Failure(
+            code=error.code if isinstance(error, RectoError) else RectoError.code,
+            message=error.message if isinstance(error, RectoError) else RectoError().message,
+            log_code=error.log_code if isinstance(error, UpstreamError) else type(error).__name__,
+            detail=error.detail if isinstance(error, UpstreamError) else "the inputs could not be stored",
+            model=new.model,
+            upstream_status=error.upstream_status if isinstance(error, UpstreamError) else None,
+        )
+        images.not_submitted(pool, user_id, job_id, failure)
+        telemetry.image_event("failed", user_id=user_id, job_id=job_id, prediction_id=None, status="failed")
+        if isinstance(error, StorageUnavailable):
+            raise Unavailable from error
+        raise
+    holder = runtime().leases.holder
+    try:
+        kept = runtime().commits.write(
+            lambda: images.submitted(
+                pool, user_id, job_id, holder, prediction.id, prediction.to_json(), look_in_s=LOOK_EVERY_S
+            ),
+            figures={"job_id": str(job_id), "prediction_id": prediction.id},
+        )
+    except Delayed:
+        raise Unavailable("The database is away. The picture is being made; its key brings it later.") from None
+    if not kept:
+        _cancel_at_provider(held, prediction.id)
+    return prediction
+
+
+@blueprint.get("")
+@operation("listImages", query=ImageQuery, answers={200: ImagePage}, errors=(404,))
+def index() -> Response:
+    """The caller's pictures, newest first."""
+    query = ImageQuery.parse(request)
+    before = cursors.decode(query.cursor)[:2] if query.cursor else None
+    rows = images.newest(runtime().pool, g.user.id, before=before, limit=query.limit + 1)
+    shown = rows[: query.limit]
+    return _respond(
+        ImagePage(
+            generations=[Image.of(row, _held().storage) for row in shown],
+            next_cursor=cursors.encode(shown[-1].created_at, shown[-1].id) if len(rows) > len(shown) else None,
+        )
+    )
+
+
+@blueprint.get("/<generation_id>")
+@operation("getImage", query=WaitQuery, answers={200: Image}, errors=(404,))
+def show(generation_id: str) -> Response:
+    """One picture; with `wait`, as soon as it is there."""
+    job_id = parse_uuid(generation_id)
+    wait_s = WaitQuery.parse(request).wait
+    give_up = monotonic() + wait_s
+    with runtime().changes.of(job_id, g.user.id) if wait_s else nullcontext() as changed:
+        while True:
+            if changed:
+                changed.clear()
+            row = images.find(runtime().pool, g.user.id, job_id)
+            if not row.ended and _look_up(job_id):
+                row = images.find(runtime().pool, g.user.id, job_id)
+            left_s = give_up - monotonic()
+            if changed is None or row.ended or left_s <= 0:
+                return _respond(Image.of(row, _held().storage))
+            changed.wait(min(left_s, runtime().times.look_s))
+
+
+def _look_up(job_id: UUID) -> bool:
+    """Ask the provider, if nobody has for some time; a worker does the rest. True if the row may have changed."""
+    prediction_id = images.may_look_up(runtime().pool, g.user.id, job_id)
+    if prediction_id is None:
+        return False
+    telemetry.image_looked_up("caller")
+    try:
+        prediction = _held().replicate.find(prediction_id)
+    except UpstreamError:  # the worker asks again
+        return False
+    return images.hear(runtime().pool, job_id, prediction.id, prediction.to_json())
+
+
+@blueprint.patch("/<generation_id>")
+@operation("cancelImage", body=CancelImage, answers={200: Image}, errors=(404,))
+def cancel(generation_id: str) -> Response:
+    """Cancel a picture's generation, at the provider too."""
+    job_id = parse_uuid(generation_id)
+    CancelImage.parse(request)
+    prediction_id = images.cancel(runtime().pool, g.user.id, job_id)
+    telemetry.image_event("canceled", user_id=g.user.id, job_id=job_id, prediction_id=prediction_id, status="canceled")
+    if prediction_id:
+        _cancel_at_provider(_held(), prediction_id)
+    return _respond(Image.of(images.find(runtime().pool, g.user.id, job_id), _held().storage))
+
+
+def _cancel_at_provider(held: Images, prediction_id: str) -> None:
+    try:
+        held.replicate.cancel(prediction_id)
+    except UpstreamError as error:  # it ends by itself, and its webhook changes nothing
+        telemetry.log.warning("image_not_canceled", prediction_id=prediction_id, reason=type(error).__name__)
+
+
+@blueprint.delete("/<generation_id>")
+@operation("deleteImage", answers={204: None}, errors=(400, 404))
+def delete(generation_id: str) -> Response:
+    """Delete a finished generation and its pictures."""
+    job_id = parse_uuid(generation_id)
+    images.delete(runtime().pool, g.user.id, job_id)
+    telemetry.image_event("deleted", user_id=g.user.id, job_id=job_id, prediction_id=None, status="deleted")
+    return Response(status=204)
+
+
+@contextmanager
+def _place_for_uploads() -> Iterator[None]:
+    """Bound what uploads take of a process's memory. Raises ``Unavailable``."""
+    if not _reading.acquire(blocking=False):
+        raise Unavailable("Too many pictures are being sent.", retry_after_s=UPLOAD_S)
+    try:
+        yield
+    finally:
+        _reading.release()
+
+
+def _held() -> Images:
+    held = runtime().images
+    if held is None:
+        raise NotFound
+    return held
+
+
+def _key(fields: CreateImage) -> str | None:
+    header = read_key()
+    if header and fields.idempotency_key and header != fields.idempotency_key:
+        raise InvalidRequest("idempotencyKey and the header Idempotency-Key differ.")
+    return header or fields.idempotency_key
+
+
+def _request_hash(fields: CreateImage, files: dict[str, bytes]) -> str:
+    digest = sha256(fields.model_dump_json(exclude={"idempotency_key"}).encode())
+    for name in sorted(files):
+        digest.update(f"\n{name} ".encode() + sha256(files[name]).digest())
+    return digest.hexdigest()
+
+
+def _uploads(wish: Wish, files: dict[str, bytes]) -> list[Upload]:
+    needed = MODES[wish.mode].files
+    if missing := [name for name in needed if not files.get(name)]:
+        raise InvalidRequest(f"{' and '.join(missing)} must be sent in the mode {wish.mode}.")
+    return [_aside(lambda name=name: read_upload(files[name])) for name in needed]  # type: ignore[misc]
+
+
+def _aside(work: Callable[[], T]) -> T:
+    """Do what computes for long in a thread of its own, so that other requests go on."""
+    if is_module_patched("threading"):
+        return gevent.get_hub().threadpool.apply(work)  # type: ignore[no-any-return]
+    return work()
+
+
+def _accepted(row: ImageRow, **headers: str) -> Response:
+    created = CreatedImage(
+        id=str(row.id),
+        prediction_id=row.prediction_id,
+        status="starting" if not row.ended else status_of(row),
+        settings=row.settings,
+        created_at=row.created_at,
+    )
+    return _respond(created, 202, Location=url_for(".show", generation_id=row.id), **headers)
+
+
+def _respond(body: CreatedImage | ImagePage, status: int = 200, **headers: str) -> Response:
+    return Response(body.model_dump_json(by_alias=True), status=status, headers=headers, mimetype="application/json")
