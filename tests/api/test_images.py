@@ -441,6 +441,21 @@ def test_without_a_webhook_the_worker_looks_and_after_the_deadline_gives_up_and_
     assert client.rows("usage_ledger") == []
 
 
+def test_a_webhook_that_comes_while_a_worker_looks_is_not_overwritten(images, monkeypatch):
+    created = start(images, prompt="[sandbox: never]").json
+    replicate = images.runtime.images.replicate
+    find = replicate.find
+
+    def find_late(prediction_id):
+        said = find(prediction_id)
+        deliver(images, created["id"], prediction_id, "failed")
+        return said
+
+    monkeypatch.setattr(replicate, "find", find_late)
+    assert images.work() == ["failed"]
+    assert [log["error_code"] for log in images.rows("generation_error_logs")] == ["upstream_failed"]
+
+
 def test_a_storage_that_is_away_delays_the_picture_and_loses_nothing(images, tmp_path):
     created = start(images).json
     (tmp_path / "files").write_text("in the way")

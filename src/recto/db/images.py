@@ -357,13 +357,16 @@ def fail(pool: Pool, attempt: Attempt, failure: Failure) -> bool:
     return True
 
 
-def looked_up(pool: Pool, attempt: Attempt, told: dict[str, Any]) -> None:
-    """Record what the provider said when the attempt asked it."""
+def looked_up(pool: Pool, attempt: Attempt, told: dict[str, Any]) -> dict[str, Any]:
+    """Record what the provider said when the attempt asked it, and return what counts: an end that was heard before."""
     with as_service(pool, attempt.user_id) as conn:
-        conn.execute(
-            "update generation_jobs set prediction = %s, heard_at = now(), looked_up_at = now() where id = %s",
+        row = conn.execute(
+            "update generation_jobs set heard_at = now(), looked_up_at = now(), prediction = case"
+            " when prediction ->> 'status' in ('succeeded', 'failed', 'canceled') then prediction else %s end"
+            " where id = %s returning prediction",
             (Jsonb(told), attempt.job_id),
-        )
+        ).fetchone()
+    return row[0] if row else told
 
 
 def files_to_delete(pool: Pool, *, limit: int = 100) -> list[str]:

@@ -56,8 +56,8 @@ def _next(runtime: WorkerRuntime, held: Images, attempt: Attempt, told: Told) ->
     try:
         if not prediction.ended:
             telemetry.image_looked_up("worker")
-            prediction = held.replicate.find(told.prediction_id)
-            images.looked_up(runtime.pool, attempt, prediction.to_json())
+            said = held.replicate.find(told.prediction_id).to_json()
+            prediction = Prediction.of(told.prediction_id, images.looked_up(runtime.pool, attempt, said))
         if prediction.status == "succeeded":
             return _store(runtime, held, attempt, prediction)
         if prediction.ended:
