@@ -118,15 +118,13 @@ begin
 end
 $$;
 
--- Null if the app's table has no such column, or may not be read.
-create function recto.price_of(asked uuid) returns text language plpgsql stable security definer set search_path = '' as $$
+-- What the user pays for whom the service acts; null if the app's table has no such column, or may not be read.
+create function recto.acting_users_price() returns text
+    language plpgsql stable security definer set search_path = '' as $$
 declare
     price text;
 begin
-    if asked is distinct from recto.acting_user() then
-        raise insufficient_privilege using message = 'only the price of the user acted for';
-    end if;
-    execute 'select price_id::text from public.profiles where id = $1' into price using asked;
+    execute 'select price_id::text from public.profiles where id = $1' into price using recto.acting_user();
     return price;
 exception
     when undefined_table or undefined_column or insufficient_privilege then return null;
@@ -206,6 +204,6 @@ create function recto.hear_of_prediction(job uuid, prediction text, told jsonb) 
     returning true
 $$;
 
-revoke execute on function recto.price_of, recto.delete_image, recto.hear_of_prediction, recto.variant_deleted,
+revoke execute on function recto.acting_users_price, recto.delete_image, recto.hear_of_prediction, recto.variant_deleted,
     recto.inputs_not_needed from public;
-grant execute on function recto.price_of, recto.delete_image, recto.hear_of_prediction to recto_service;
+grant execute on function recto.acting_users_price, recto.delete_image, recto.hear_of_prediction to recto_service;

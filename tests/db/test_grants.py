@@ -58,11 +58,11 @@ EXECUTES = {
     "public": {"record_generation", "record_generation_error"},  # which check their caller themselves
     "recto_service": {
         "acting_user",
+        "acting_users_price",
         "delete_image",
         "erase_jobs",
         "hear_of_prediction",
         "jobs_in_flight",
-        "price_of",
         "renew_leases",
         "without_texts",
     },

@@ -385,7 +385,7 @@ def file_deleted(pool: Pool, key: str) -> None:
 def price_id(pool: Pool, user_id: UUID) -> str | None:
     """Return what the user pays for, as the app's table of profiles says; None if it says nothing that can be read."""
     with as_service(pool, user_id) as conn:
-        row = conn.execute("select recto.price_of(%s)", (user_id,)).fetchone()
+        row = conn.execute("select recto.acting_users_price()").fetchone()
     return row[0] if row else None
 
 
