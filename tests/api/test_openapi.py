@@ -100,7 +100,10 @@ def test_it_is_served(client):
     assert response.json["openapi"] == "3.1.0"
 
 
-OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
+# Pictures are off here, so that `/v1` is a 404 whatever is sent.
+OPERATIONS = [
+    (path, method) for path, methods in DOCUMENT["paths"].items() for method in methods if not path.startswith("/v1/")
+]
 TAKES_ANYTHING = [
     (path, method)
     for path, method in OPERATIONS

@@ -169,6 +169,7 @@ def test_a_token_is_asked_for_but_not_where_files_are(sandbox):
     assert requests.get(f"{sandbox.replicate_url}/outputs/{'x' * 26}/0.jpg", timeout=30).status_code == 404
 
 
+@pytest.mark.soak
 def test_every_fault_of_the_list_does_something_that_a_caller_sees(sandbox, hook):
     """The good way aside, no two of those that show in the answer or the output look alike."""
     seen = {}
