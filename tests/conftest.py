@@ -212,6 +212,17 @@ class Client:
             cursor = conn.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
+    def add_render(self) -> None:
+        """Put a render of one picture beside one of the user's jobs."""
+        self.query(
+            "insert into renders (id, job_id, user_id) select gen_random_uuid(), id, user_id from generation_jobs"
+            f" where user_id = '{self.user_id}' limit 1"
+        )
+        self.query(
+            "insert into render_variants (render_id, index, user_id, width, height)"
+            f" select id, 0, user_id, 1, 1 from renders where user_id = '{self.user_id}'"
+        )
+
     def work(self) -> list[str]:
         """Run one attempt of each job that is pending, as a worker would, and return how they ended."""
         runtime = replace(self.runtime, openrouter=openrouter(self.runtime.settings, quick_retry=False))

@@ -15,9 +15,7 @@ from recto.providers.openrouter import OpenRouter
 from recto.providers.outputs import Outputs
 from recto.providers.replicate import Replicate
 from recto.settings import ProviderSettings, Settings, SettingsError, WorkerSettings, default_data_dir
-from recto.storage import StorageError, open_storage
-from recto.storage.folder import Folder
-from recto.storage.s3 import S3
+from recto.storage import Storage, StorageError, open_storage
 from recto.text.proposals import Bounds
 from recto.times import Times
 from recto.tokens import KeySet, TokenVerifier
@@ -31,7 +29,7 @@ class Images:
 
     replicate: Replicate
     outputs: Outputs
-    storage: Folder | S3
+    storage: Storage
 
     @classmethod
     def open(cls, settings: WorkerSettings) -> Self | None:

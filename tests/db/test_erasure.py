@@ -240,14 +240,7 @@ def test_a_forgotten_user_is_nowhere(client, open_client):
         each.post("/sessions/ai", json=BODY)
         each.post(f"/decks/{uuid4()}/generation", json={"source_text": TEXT, "count": 3})
         assert each.work() == ["succeeded"]
-        each.query(
-            "insert into renders (id, job_id, user_id) select gen_random_uuid(), id, user_id from generation_jobs"
-            f" where user_id = '{each.user_id}' limit 1"
-        )
-        each.query(
-            "insert into render_variants (render_id, index, user_id, width, height)"
-            f" select id, 0, user_id, 1, 1 from renders where user_id = '{each.user_id}'"
-        )
+        each.add_render()
     tables = [
         row["name"]
         for row in client.query(

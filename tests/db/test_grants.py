@@ -161,14 +161,7 @@ def two(client, open_client):
         each.post("/sessions/ai", json={"source_text": TEXT})
         each.post(f"/decks/{uuid4()}/generation", json={"topic": "Rome", "count": 3})
         each.work()
-        each.query(
-            "insert into renders (id, job_id, user_id) select gen_random_uuid(), id, user_id from generation_jobs"
-            f" where user_id = '{each.user_id}' limit 1"
-        )
-        each.query(
-            "insert into render_variants (render_id, index, user_id, width, height)"
-            f" select id, 0, user_id, 1, 1 from renders where user_id = '{each.user_id}'"
-        )
+        each.add_render()
     return client, other
 
 

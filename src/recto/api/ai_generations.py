@@ -1,8 +1,7 @@
 """``/ai/…``: generations in the background, and the review of what they brought."""
 
-from contextlib import nullcontext
+from contextlib import closing
 from hashlib import sha256
-from time import monotonic
 
 from flask import Blueprint, Response, g, request, url_for
 
@@ -22,6 +21,7 @@ from recto.api.limits import limited
 from recto.api.new_job import new_job
 from recto.api.operation import operation
 from recto.api.review_contract import ReviewSuggestion, ReviewSuggestions, Suggestion, SuggestionList, SuggestionQuery
+from recto.api.waiting import looks
 from recto.db import erasure, jobs, starts, suggestions
 from recto.db.suggestions import Review
 
@@ -55,12 +55,12 @@ def index() -> Response:
     query = AiGenerationQuery.parse(request)
     before = cursors.decode(query.cursor)[:2] if query.cursor else None
     rows = jobs.newest(runtime().pool, g.user.id, status=query.status, before=before, limit=query.limit + 1)
-    shown = rows[: query.limit]
+    shown, next_cursor = cursors.page(rows, query.limit)
     window = runtime().settings.retry_window
     return respond(
         AiGenerationPage(
             generations=[AiGeneration.of(row, retry_window=window) for row in shown],
-            next_cursor=cursors.encode(shown[-1].created_at, shown[-1].id) if len(rows) > len(shown) else None,
+            next_cursor=next_cursor,
         )
     )
 
@@ -77,20 +77,15 @@ def index() -> Response:
 def show(generation_id: str) -> Response:
     """One generation; with `wait`, as soon as it has ended."""
     job_id = parse_uuid(generation_id)
-    wait_s = WaitQuery.parse(request).wait
-    give_up = monotonic() + wait_s
-    with runtime().changes.of(job_id, g.user.id) if wait_s else nullcontext() as changed:
-        while True:
-            if changed:
-                changed.clear()
+    with closing(looks(job_id, WaitQuery.parse(request).wait)) as waiting:
+        for is_last in waiting:
             row = jobs.find(runtime().pool, g.user.id, job_id)
             response = respond(AiGeneration.of(row, retry_window=runtime().settings.retry_window))
             response.set_etag(sha256(response.get_data()).hexdigest()[:32])
-            left_s = give_up - monotonic()
-            if changed is None or row.ended or left_s <= 0 or (request.if_none_match and not _is_known(response)):
-                response.make_conditional(request)
-                return response
-            changed.wait(min(left_s, runtime().times.look_s))
+            if is_last or row.ended or (request.if_none_match and not _is_known(response)):
+                break
+    response.make_conditional(request)
+    return response
 
 
 def _is_known(response: Response) -> bool:

@@ -30,11 +30,15 @@ class Body(BaseModel):
         try:
             return cls.model_validate_json(bodies.read(request))
         except ValidationError as error:
-            raise InvalidRequest("; ".join(map(sentence, error.errors(include_input=False)[:3]))) from None
+            raise refusal(error) from None
 
 
-def sentence(problem: Any) -> str:
-    """Say what is wrong with a field, without its value."""
+def refusal(error: ValidationError) -> InvalidRequest:
+    """Say what is wrong, of three fields at most, without a value."""
+    return InvalidRequest("; ".join(map(_sentence, error.errors(include_input=False)[:3])))
+
+
+def _sentence(problem: Any) -> str:
     if problem["type"] == "json_invalid":
         return "The request body is not valid JSON in UTF-8."
     where = ".".join(map(str, problem["loc"])) or "The request body"
@@ -170,7 +174,7 @@ class Query(BaseModel):
         try:
             return cls.model_validate(request.args.to_dict())
         except ValidationError as error:
-            raise InvalidRequest("; ".join(map(sentence, error.errors(include_input=False)))) from None
+            raise refusal(error) from None
 
 
 PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from flask import Request
@@ -9,14 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from recto.api import bodies
-from recto.api.contract import DEFAULT_PAGE_SIZE, Body, PageSize, Query, sentence
+from recto.api.contract import DEFAULT_PAGE_SIZE, Body, PageSize, Query, refusal
 from recto.api.review_contract import Cursor
 from recto.db.images import ImageRow
 from recto.errors import InvalidRequest, UnsupportedMediaType
 from recto.images.modes import ModeName
-from recto.storage import keys
-from recto.storage.folder import Folder
-from recto.storage.s3 import S3
+from recto.storage import Storage, keys
 from recto.times import UPLOAD_S
 
 MAX_BODY_BYTES = 31 * 1024 * 1024
@@ -46,25 +45,23 @@ class CreateImage(Body):
     def parse_form(cls, request: Request) -> tuple[Self, dict[str, bytes]]:
         """Read the fields, and the files by their field's name. Raises ``InvalidRequest``."""
         raw = bodies.read(request, keep=True, max_bytes=MAX_BODY_BYTES, within_s=UPLOAD_S)
-        if request.is_json:
-            try:
-                return cls.model_validate_json(raw), {}
-            except ValidationError as error:
-                raise InvalidRequest("; ".join(map(sentence, error.errors(include_input=False)[:3]))) from None
-        if request.mimetype != "multipart/form-data":
-            raise UnsupportedMediaType("Send multipart/form-data, or application/json without files.")
         files = {}
-        for name, file in request.files.items():
-            with closing(file):  # large ones are in temporary files
-                files[name] = file.read()
-        for name in (*request.form, *request.files):
-            if len(request.form.getlist(name)) + len(request.files.getlist(name)) > 1:
-                raise InvalidRequest(f"{name}: sent more than once.")
+        if request.is_json:
+            parse = partial(cls.model_validate_json, raw)
+        elif request.mimetype == "multipart/form-data":
+            for name, file in request.files.items():
+                with closing(file):  # large ones are in temporary files
+                    files[name] = file.read()
+            for name in (*request.form, *request.files):
+                if len(request.form.getlist(name)) + len(request.files.getlist(name)) > 1:
+                    raise InvalidRequest(f"{name}: sent more than once.")
+            parse = partial(cls.model_validate, request.form.to_dict())
+        else:
+            raise UnsupportedMediaType("Send multipart/form-data, or application/json without files.")
         try:
-            fields = cls.model_validate(request.form.to_dict())
+            return parse(), files
         except ValidationError as error:
-            raise InvalidRequest("; ".join(map(sentence, error.errors(include_input=False)[:3]))) from None
-        return fields, files
+            raise refusal(error) from None
 
 
 class CreatedImage(_Camel):
@@ -95,7 +92,7 @@ class Image(CreatedImage):
     variants: list[ImageVariant]
 
     @classmethod
-    def of(cls, row: ImageRow, storage: Folder | S3) -> Self:
+    def of(cls, row: ImageRow, storage: Storage) -> Self:
         """Show a row."""
         return cls(
             id=str(row.id),

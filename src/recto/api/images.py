@@ -1,10 +1,9 @@
 """``/v1/generations``: pictures that Replicate makes, delivered by webhook."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from threading import BoundedSemaphore
-from time import monotonic
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -30,6 +29,7 @@ from recto.api.job_contract import WaitQuery
 from recto.api.limits import limited
 from recto.api.new_job import lease
 from recto.api.operation import operation
+from recto.api.waiting import looks
 from recto.db import images
 from recto.db.commit import Delayed
 from recto.db.failures import Failure
@@ -128,14 +128,12 @@ def _submit(held: Images, job_id: UUID, new: NewImage, uploads: list[Upload]) ->
             webhook_url=f"{runtime().settings.public_base_url}/v1/webhooks/replicate?job={job_id}",
         )
     except Exception as error:
-        failure = Failure(
-            code=error.code if isinstance(error, RectoError) else RectoError.code,
-            message=error.message if isinstance(error, RectoError) else RectoError().message,
-            log_code=error.log_code if isinstance(error, UpstreamError) else type(error).__name__,
-            detail=error.detail if isinstance(error, UpstreamError) else "the inputs could not be stored",
-            model=new.model,
-            upstream_status=error.upstream_status if isinstance(error, UpstreamError) else None,
-        )
+        if isinstance(error, UpstreamError):
+            failure = Failure.of(error, model=new.model)
+        else:
+            ours = RectoError()
+            detail = "the inputs could not be stored"
+            failure = Failure(ours.code, ours.message, type(error).__name__, detail, model=new.model)
         images.not_submitted(pool, user_id, job_id, failure)
         telemetry.image_event("failed", user_id=user_id, job_id=job_id, prediction_id=None, status="failed")
         if isinstance(error, StorageUnavailable):
@@ -163,13 +161,8 @@ def index() -> Response:
     query = ImageQuery.parse(request)
     before = cursors.decode(query.cursor)[:2] if query.cursor else None
     rows = images.newest(runtime().pool, g.user.id, before=before, limit=query.limit + 1)
-    shown = rows[: query.limit]
-    return _respond(
-        ImagePage(
-            generations=[Image.of(row, _held().storage) for row in shown],
-            next_cursor=cursors.encode(shown[-1].created_at, shown[-1].id) if len(rows) > len(shown) else None,
-        )
-    )
+    shown, next_cursor = cursors.page(rows, query.limit)
+    return _respond(ImagePage(generations=[Image.of(row, _held().storage) for row in shown], next_cursor=next_cursor))
 
 
 @blueprint.get("/<generation_id>")
@@ -177,19 +170,14 @@ def index() -> Response:
 def show(generation_id: str) -> Response:
     """One picture; with `wait`, as soon as it is there."""
     job_id = parse_uuid(generation_id)
-    wait_s = WaitQuery.parse(request).wait
-    give_up = monotonic() + wait_s
-    with runtime().changes.of(job_id, g.user.id) if wait_s else nullcontext() as changed:
-        while True:
-            if changed:
-                changed.clear()
+    with closing(looks(job_id, WaitQuery.parse(request).wait)) as waiting:
+        for is_last in waiting:
             row = images.find(runtime().pool, g.user.id, job_id)
             if not row.ended and _look_up(job_id):
                 row = images.find(runtime().pool, g.user.id, job_id)
-            left_s = give_up - monotonic()
-            if changed is None or row.ended or left_s <= 0:
-                return _respond(Image.of(row, _held().storage))
-            changed.wait(min(left_s, runtime().times.look_s))
+            if is_last or row.ended:
+                break
+    return _respond(Image.of(row, _held().storage))
 
 
 def _look_up(job_id: UUID) -> bool:

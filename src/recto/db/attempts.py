@@ -55,7 +55,7 @@ _RECORD = """
 def begin_call(pool: Pool, attempt: Attempt, call: int) -> bool:
     """Record that the attempt is about to make another call, so that it is known if the process dies in it."""
     with as_service(pool, attempt.user_id) as conn:
-        if _lock_owned(conn, attempt) is None:
+        if lock_owned(conn, attempt) is None:
             return False
         open_call(conn, attempt.job_id, call)
         return True
@@ -80,7 +80,7 @@ def add_batch(
     """
     with as_service(pool, attempt.user_id) as conn:
         record_calls(conn, attempt.job_id, attempt.number, calls, first_call)
-        if _lock_owned(conn, attempt) is None:
+        if lock_owned(conn, attempt) is None:
             stored = _stored_before(conn, attempt)
             if stored is None:
                 return None
@@ -120,7 +120,7 @@ def fail(
             "update generation_attempts set outcome = %s where job_id = %s and number = %s and outcome is null",
             (failure.log_code, attempt.job_id, attempt.number),
         )
-        attempts_left = _lock_owned(conn, attempt)
+        attempts_left = lock_owned(conn, attempt)
         if attempts_left is None:
             job = _job(conn, attempt)
             repeated = job and job.attempts == attempt.number and (job.error or {}).get("log_code") == failure.log_code
@@ -137,20 +137,23 @@ def fail(
         return _job(conn, attempt)
 
 
-def hand_back(pool: Pool, attempt: Attempt) -> bool:
-    """Return a job to the workers between two batches; the attempt is not counted against it."""
+def hand_back(pool: Pool, attempt: Attempt, *, in_s: float = 0) -> bool:
+    """Return a job to the workers, due in so many seconds; the attempt is not counted against it.
+
+    A deck is returned between two batches, a picture until it is time to look again.
+    """
     with as_service(pool, attempt.user_id) as conn:
-        if _lock_owned(conn, attempt) is None:
+        if lock_owned(conn, attempt) is None:
             return False
         conn.execute(
-            "update generation_jobs set status = 'pending', run_at = now(), holder = null, lease_until = null,"
+            "update generation_jobs set status = 'pending', run_at = now() + %s, holder = null, lease_until = null,"
             " attempts_left = attempts_left + 1 where id = %s",
-            (attempt.job_id,),
+            (timedelta(seconds=in_s), attempt.job_id),
         )
         return True
 
 
-def _lock_owned(conn: Connection, attempt: Attempt) -> int | None:
+def lock_owned(conn: Connection, attempt: Attempt) -> int | None:
     """Lock the job if the attempt still owns it and return how many attempts are left; else None."""
     row = conn.execute(
         "select attempts_left from generation_jobs"

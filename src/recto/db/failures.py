@@ -1,12 +1,14 @@
 """Why jobs fail: the table ``generation_error_logs`` as jobs write it, and the end of a job that failed."""
 
 from dataclasses import dataclass
+from typing import Self
 from uuid import UUID
 
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from recto.db.jobs import MAX_RETRIES, record_event
+from recto.errors import UpstreamError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,20 @@ class Failure:
     upstream_status: int | None = None
     request_id: str | None = None
     duration_ms: int | None = None
+
+    @classmethod
+    def of(cls, error: UpstreamError, *, model: str, duration_ms: int | None = None) -> Self:
+        """Describe a provider's failure; ``model`` is the one asked for."""
+        return cls(
+            code=error.code,
+            message=error.message,
+            log_code=error.log_code,
+            detail=error.detail,
+            model=error.model or model,
+            upstream_status=error.upstream_status,
+            request_id=error.request_id,
+            duration_ms=duration_ms,
+        )
 
     def to_json(self) -> Jsonb:
         """Return what is kept in the job's row, which its user may read."""
@@ -64,11 +80,11 @@ def log_failure(conn: Connection, job_id: UUID, failure: Failure) -> None:
 
 
 def end_as_failed(conn: Connection, job_id: UUID, failure: Failure) -> None:
-    """End the job; what the user wrote is kept for as long as a retry is possible."""
+    """End the job; what the user wrote is kept for as long as a retry is possible, of which a picture has none."""
     row = conn.execute(
         "update generation_jobs set status = 'failed', error = %s, holder = null, lease_until = null,"
         " finished_at = now(), alerted_at = null,"
-        " payload = case when retries >= %s then recto.without_texts(payload) else payload end"
+        " payload = case when retries >= %s or kind = 'image' then recto.without_texts(payload) else payload end"
         " where id = %s returning user_id, kind",
         (failure.to_json(), MAX_RETRIES, job_id),
     ).fetchone()

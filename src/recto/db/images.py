@@ -1,7 +1,7 @@
 """Jobs of pictures: rows of ``generation_jobs`` of the kind ``image``, and what they bring.
 
 A picture is submitted by the web process that was asked for it, under a lease. Once the provider has it, the job is
-pending: due when a webhook tells of its end, or when it is time to look. Whoever claims it then stores what was made.
+pending: due when a webhook tells of its end, or when it is time to look. Who claims it then: ``db/renders``.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,9 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from recto.db import usage
-from recto.db.claims import Attempt
 from recto.db.failures import Failure, end_as_failed, log_failure
 from recto.db.jobs import record_event
-from recto.db.pool import Pool, as_process, as_service, as_user, as_worker
+from recto.db.pool import Pool, as_process, as_service, as_user
 from recto.db.starts import Lease
 from recto.errors import IdempotencyKeyReused, InvalidRequest, NotFound, TooManyInFlight
 
@@ -70,23 +69,6 @@ class ImageRow:
     def ended(self) -> bool:
         """Whether nothing will happen to it."""
         return self.status in ("succeeded", "failed", "canceled")
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What the provider said of a prediction last, and how long the job has been there, in seconds."""
-
-    prediction_id: str | None
-    prediction: dict[str, Any] | None
-    age_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A stored picture of a render."""
-
-    width: int
-    height: int
 
 
 _INSERT = """
@@ -194,8 +176,7 @@ def not_submitted(pool: Pool, user_id: UUID, job_id: UUID, failure: Failure) -> 
             log_failure(conn, job_id, failure)
             end_as_failed(conn, job_id, failure)
             conn.execute(
-                "update generation_jobs set idempotency_key = null, payload = recto.without_texts(payload)"
-                " where id = %s",
+                "update generation_jobs set idempotency_key = null where id = %s",
                 (job_id,),
             )
 
@@ -283,105 +264,6 @@ def delete(pool: Pool, user_id: UUID, job_id: UUID) -> None:
     raise InvalidRequest("This generation has not ended: cancel it first.")
 
 
-def told(pool: Pool, attempt: Attempt) -> Told:
-    """Return what is known of the picture that the attempt is to bring home."""
-    with as_service(pool, attempt.user_id) as conn, conn.cursor(row_factory=class_row(Told)) as cursor:
-        row = cursor.execute(
-            "select prediction_id, prediction, extract(epoch from now() - created_at)::float8 as age_s"
-            " from generation_jobs where id = %s",
-            (attempt.job_id,),
-        ).fetchone()
-    if row is None:
-        raise NotFound
-    return row
-
-
-def succeed(pool: Pool, attempt: Attempt, render_id: UUID, variants: Sequence[Variant]) -> bool:
-    """Commit the render and debit it; False if the attempt no longer owns the job. Repeating it changes nothing."""
-    with as_service(pool, attempt.user_id) as conn:
-        if not _lock_owned(conn, attempt):
-            row = conn.execute(
-                "select from renders where id = %s and job_id = %s", (render_id, attempt.job_id)
-            ).fetchone()
-            return row is not None
-        conn.execute(
-            "insert into renders (id, job_id, user_id) values (%s, %s, %s)",
-            (render_id, attempt.job_id, attempt.user_id),
-        )
-        for index, variant in enumerate(variants):
-            conn.execute(
-                "insert into render_variants (render_id, index, user_id, width, height) values (%s, %s, %s, %s, %s)",
-                (render_id, index, attempt.user_id, variant.width, variant.height),
-            )
-        conn.execute(
-            "update generation_jobs set status = 'succeeded', error = null, payload = recto.without_texts(payload),"
-            " prediction = prediction - 'outputs', holder = null, lease_until = null, finished_at = now()"
-            " where id = %s",
-            (attempt.job_id,),
-        )
-        usage.debit(conn, attempt.user_id, attempt.job_id, KIND)
-        record_event(conn, attempt.user_id, attempt.job_id, "ai_generation_succeeded")
-    return True
-
-
-def has_ended(pool: Pool, attempt: Attempt) -> bool:
-    """Whether the job has ended, or is gone, without the render that the attempt has made."""
-    with as_service(pool, attempt.user_id) as conn:
-        row = conn.execute("select status from generation_jobs where id = %s", (attempt.job_id,)).fetchone()
-    return row is None or row[0] in ("failed", "canceled")
-
-
-def look_again(pool: Pool, attempt: Attempt, *, in_s: float) -> bool:
-    """Leave the job until it is time to look again; False if the attempt no longer owns it."""
-    with as_service(pool, attempt.user_id) as conn:
-        if not _lock_owned(conn, attempt):
-            return False
-        conn.execute(
-            "update generation_jobs set status = 'pending', run_at = now() + %s, holder = null, lease_until = null,"
-            " attempts_left = attempts_left + 1 where id = %s",
-            (timedelta(seconds=in_s), attempt.job_id),
-        )
-    return True
-
-
-def fail(pool: Pool, attempt: Attempt, failure: Failure) -> bool:
-    """End the job as failed: it costs nothing. False if the attempt no longer owns it."""
-    with as_service(pool, attempt.user_id) as conn:
-        if not _lock_owned(conn, attempt):
-            return False
-        log_failure(conn, attempt.job_id, failure)
-        end_as_failed(conn, attempt.job_id, failure)
-        conn.execute(
-            "update generation_jobs set payload = recto.without_texts(payload) where id = %s", (attempt.job_id,)
-        )
-    return True
-
-
-def looked_up(pool: Pool, attempt: Attempt, told: dict[str, Any]) -> dict[str, Any]:
-    """Record what the provider said when the attempt asked it, and return what counts: an end that was heard before."""
-    with as_service(pool, attempt.user_id) as conn:
-        row = conn.execute(
-            "update generation_jobs set heard_at = now(), looked_up_at = now(), prediction = case"
-            " when prediction ->> 'status' in ('succeeded', 'failed', 'canceled') then prediction else %s end"
-            " where id = %s returning prediction",
-            (Jsonb(told), attempt.job_id),
-        ).fetchone()
-    return row[0] if row else told
-
-
-def files_to_delete(pool: Pool, *, limit: int = 100) -> list[str]:
-    """Return the keys of files whose rows are gone, oldest first."""
-    with as_worker(pool) as conn:
-        rows = conn.execute("select key from recto.files_to_delete order by created_at limit %s", (limit,)).fetchall()
-    return [row[0] for row in rows]
-
-
-def file_deleted(pool: Pool, key: str) -> None:
-    """Forget a file that is gone."""
-    with as_worker(pool) as conn:
-        conn.execute("delete from recto.files_to_delete where key = %s", (key,))
-
-
 def price_id(pool: Pool, user_id: UUID) -> str | None:
     """Return what the user pays for, as the app's table of profiles says; None if it says nothing that can be read."""
     with as_service(pool, user_id) as conn:
@@ -399,11 +281,3 @@ def _find_by_key(conn: Connection, user_id: UUID, key: str, request_hash: str) -
     if row[1] != request_hash:
         raise IdempotencyKeyReused
     return UUID(str(row[0]))
-
-
-def _lock_owned(conn: Connection, attempt: Attempt) -> bool:
-    row = conn.execute(
-        "select from generation_jobs where id = %s and status = 'running' and holder = %s and attempts = %s for update",
-        (attempt.job_id, attempt.holder, attempt.number),
-    ).fetchone()
-    return row is not None

@@ -5,11 +5,12 @@ from uuid import uuid5
 import psycopg
 
 from recto import telemetry
-from recto.db import images
+from recto.db import renders
+from recto.db.attempts import hand_back
 from recto.db.claims import Attempt
 from recto.db.commit import Delayed
 from recto.db.failures import Failure
-from recto.db.images import Told, Variant
+from recto.db.renders import Told, Variant
 from recto.errors import InvalidRequest, Unavailable, UpstreamError
 from recto.images.pictures import read_render
 from recto.providers.outputs import OutputRefused
@@ -33,8 +34,8 @@ def run_image(runtime: WorkerRuntime, attempt: Attempt) -> str:
     """
     held = runtime.images
     if held is None:
-        return "left" if images.look_again(runtime.pool, attempt, in_s=LOOK_EVERY_S) else "not_owned"
-    told = images.told(runtime.pool, attempt)
+        return "left" if hand_back(runtime.pool, attempt, in_s=LOOK_EVERY_S) else "not_owned"
+    told = renders.told(runtime.pool, attempt)
     outcome = _next(runtime, held, attempt, told)
     telemetry.image_event(
         outcome,
@@ -57,7 +58,7 @@ def _next(runtime: WorkerRuntime, held: Images, attempt: Attempt, told: Told) ->
         if not prediction.ended:
             telemetry.image_looked_up("worker")
             said = held.replicate.find(told.prediction_id).to_json()
-            prediction = Prediction.of(told.prediction_id, images.looked_up(runtime.pool, attempt, said))
+            prediction = Prediction.of(told.prediction_id, renders.looked_up(runtime.pool, attempt, said))
         if prediction.status == "succeeded":
             return _store(runtime, held, attempt, prediction)
         if prediction.ended:
@@ -72,10 +73,10 @@ def _next(runtime: WorkerRuntime, held: Images, attempt: Attempt, told: Told) ->
         if not isinstance(error, UpstreamError | StorageUnavailable):
             telemetry.log_failure(error)
         if not is_late:
-            return "delayed" if images.look_again(runtime.pool, attempt, in_s=_AGAIN_S) else "not_owned"
+            return "delayed" if hand_back(runtime.pool, attempt, in_s=_AGAIN_S) else "not_owned"
     if is_late:
         return _fail(runtime, attempt, "render_deadline", "there was no picture before RENDER_DEADLINE_S")
-    return "looked_up" if images.look_again(runtime.pool, attempt, in_s=LOOK_EVERY_S) else "not_owned"
+    return "looked_up" if hand_back(runtime.pool, attempt, in_s=LOOK_EVERY_S) else "not_owned"
 
 
 def _store(runtime: WorkerRuntime, held: Images, attempt: Attempt, prediction: Prediction) -> str:
@@ -91,13 +92,13 @@ def _store(runtime: WorkerRuntime, held: Images, attempt: Attempt, prediction: P
         variants.append(Variant(render.width, render.height))
     try:
         stored = runtime.commits.write(
-            lambda: images.succeed(runtime.pool, attempt, render_id, variants), figures={"job_id": str(attempt.job_id)}
+            lambda: renders.succeed(runtime.pool, attempt, render_id, variants), figures={"job_id": str(attempt.job_id)}
         )
     except Delayed:
         raise Unavailable from None
     if stored:
         return "stored"
-    if images.has_ended(runtime.pool, attempt):  # canceled meanwhile: no row will ever name these files
+    if renders.has_ended(runtime.pool, attempt):  # canceled meanwhile: no row will ever name these files
         for index in range(len(variants)):
             held.storage.delete(keys.of_variant(render_id, index, thumbnail=True))
             held.storage.delete(keys.of_variant(render_id, index))
@@ -106,13 +107,13 @@ def _store(runtime: WorkerRuntime, held: Images, attempt: Attempt, prediction: P
 
 def _fail(runtime: WorkerRuntime, attempt: Attempt, log_code: str, detail: str) -> str:
     failure = Failure("upstream_error", _FAILED, log_code, detail, model=attempt.payload["model"])
-    return "failed" if images.fail(runtime.pool, attempt, failure) else "not_owned"
+    return "failed" if renders.fail(runtime.pool, attempt, failure) else "not_owned"
 
 
 def delete_files(runtime: WorkerRuntime) -> None:
     """Delete the files whose rows are gone; what cannot be deleted now is tried again at the next turn."""
     held = runtime.images
-    while held and (listed := images.files_to_delete(runtime.pool)):
+    while held and (listed := renders.files_to_delete(runtime.pool)):
         for key in listed:
             held.storage.delete(keys.parse(key))
-            images.file_deleted(runtime.pool, key)
+            renders.file_deleted(runtime.pool, key)

@@ -122,16 +122,7 @@ class _Run:
         if known:
             models = self._runtime.settings.configured_models
             self.facts = telemetry.upstream_failed(known, model=model, models=models, seconds=duration_ms / 1000)
-            failure = Failure(
-                code=known.code,
-                message=known.message,
-                log_code=known.log_code,
-                detail=known.detail,
-                model=known.model or model,
-                upstream_status=known.upstream_status,
-                request_id=known.request_id,
-                duration_ms=duration_ms,
-            )
+            failure = Failure.of(known, model=model, duration_ms=duration_ms)
         else:
             telemetry.log_failure(error)
             failure = Failure(

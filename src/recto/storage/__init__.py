@@ -6,11 +6,15 @@ and ``S3`` do the same things with them; what goes wrong in either is a ``Storag
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from recto.storage.folder import Folder
-from recto.storage.s3 import S3
 
+if TYPE_CHECKING:
+    from recto.storage.s3 import S3
+
+Storage: TypeAlias = "Folder | S3"
 _S3_OPTIONS = {"endpoint_url", "region", "public_url"}
 
 
@@ -18,7 +22,7 @@ class StorageError(ValueError):
     """STORAGE_URL names nothing that can be opened; the text says why."""
 
 
-def open_storage(url: str, *, base_url: str, secret: bytes) -> Folder | S3:
+def open_storage(url: str, *, base_url: str, secret: bytes) -> Storage:
     """Open ``file:///folder`` or ``s3://bucket/prefix?endpoint_url=…&region=…&public_url=…``.
 
     ``base_url`` and ``secret`` are for a folder, which the service serves itself. Raises ``StorageError``.
@@ -30,5 +34,7 @@ def open_storage(url: str, *, base_url: str, secret: bytes) -> Folder | S3:
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         if unknown := options.keys() - _S3_OPTIONS:
             raise StorageError(f"unknown option {min(unknown)}; there are {', '.join(sorted(_S3_OPTIONS))}")
+        from recto.storage.s3 import S3  # boto3 takes 65 ms and 10 MB, which only a bucket is worth
+
         return S3(parts.netloc, parts.path, **options)
     raise StorageError("must be file:///a/folder or s3://bucket/prefix")

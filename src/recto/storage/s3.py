@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 from botocore.client import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from recto.storage import keys
 from recto.storage.failures import translated
@@ -19,6 +19,8 @@ from recto.storage.keys import Key
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 20
 _CACHE = "public, max-age=31536000, immutable"
+
+_translated = translated(BotoCoreError, ClientError)
 
 
 class S3:
@@ -50,7 +52,7 @@ class S3:
         )
         self._public_url = (public_url or f"{self._client.meta.endpoint_url}/{bucket}").rstrip("/")
 
-    @translated()
+    @_translated
     def put(self, key: Key, data: bytes) -> None:
         """Store a file, whole or not at all; one of the same key is replaced."""
         cache = {"CacheControl": _CACHE} if keys.is_public(key) else {}
@@ -58,7 +60,7 @@ class S3:
             Bucket=self._bucket, Key=self._prefix + key, Body=data, ContentType=keys.media_type(key), **cache
         )
 
-    @translated()
+    @_translated
     def read(self, key: Key) -> bytes | None:
         """Return a file; None if there is none."""
         try:
@@ -69,7 +71,7 @@ class S3:
             raise
         return data
 
-    @translated()
+    @_translated
     def exists(self, key: Key) -> bool:
         """Tell whether there is such a file."""
         try:
@@ -80,7 +82,7 @@ class S3:
             raise
         return True
 
-    @translated()
+    @_translated
     def delete(self, key: Key) -> None:
         """Delete a file, if there is one."""
         self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
