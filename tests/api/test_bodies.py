@@ -4,6 +4,7 @@ import json
 import selectors
 import socket
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from time import monotonic
 from uuid import uuid4
@@ -12,9 +13,15 @@ import pytest
 
 from recto.api import bodies
 from recto.api.bodies import MAX_BODY_BYTES
+from recto.sandbox.predictions import SIGNING_SECRET
 
 EXPORT = {"flashcards": [{"front": "Recto", "back": "the front of a leaf"}]}
 CHUNKED = "Transfer-Encoding: chunked"
+PICTURES_ON = {
+    "REPLICATE_API_TOKEN": "r8_test",
+    "REPLICATE_WEBHOOK_SECRET": SIGNING_SECRET,
+    "PUBLIC_BASE_URL": "https://recto.example",
+}
 
 
 def connect(service):
@@ -52,22 +59,25 @@ def chunk(data):
 
 def test_a_body_that_drips_is_given_up_at_its_deadline(start_service):
     pieces = {"Content-Length: 5000": b" ", CHUNKED: chunk(b" ")}
+    paths = {"/exports/anki": "invalid_request", "/v1/webhooks/replicate": "INVALID_REQUEST"}
     started = monotonic()
     with ExitStack() as opened, selectors.DefaultSelector() as selector:
         for worker in ("gevent", "gthread"):
             arguments = f"--worker-class {worker} --threads 4"
-            service = opened.enter_context(start_service(GUNICORN_CMD_ARGS=arguments, WEB_CONCURRENCY="1"))
-            for headers, piece in pieces.items():
+            service = opened.enter_context(
+                start_service(GUNICORN_CMD_ARGS=arguments, WEB_CONCURRENCY="1", **PICTURES_ON)
+            )
+            for (path, code), (headers, piece) in product(paths.items(), pieces.items()):
                 conn = opened.enter_context(connect(service))
-                conn.sendall(head(service, headers))
-                selector.register(conn, selectors.EVENT_READ, piece)
+                conn.sendall(head(service, headers, path=path))
+                selector.register(conn, selectors.EVENT_READ, (code, piece))
         while selector.get_map():
             assert monotonic() - started < 90, "a dripping body is read for ever"
             for key in [key for key, _ in selector.select(0.2)]:
-                assert error(key.fileobj) == (408, "invalid_request")
+                assert error(key.fileobj) == (408, key.data[0])
                 selector.unregister(key.fileobj)
             for key in selector.get_map().values():
-                key.fileobj.sendall(key.data)
+                key.fileobj.sendall(key.data[1])
         # An honest slow connection may need that long.
         assert monotonic() - started >= bodies.BODY_S == 10
 

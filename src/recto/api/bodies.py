@@ -19,7 +19,7 @@ MAX_PER_USER = 32
 MAX_AT_ONCE = 1000
 
 _lock = Lock()
-_reading: Counter[UUID] = Counter()
+_reading: Counter[UUID | None] = Counter()  # None: senders without a token share one place
 
 
 def register(app: Flask) -> None:
@@ -29,7 +29,7 @@ def register(app: Flask) -> None:
 
 
 def read(request: Request, *, keep: bool = False, max_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_S) -> bytes:
-    """Return the body of a signed-in user's request; ``keep`` it for a later call.
+    """Return the body of a request; ``keep`` it for a later call. Requests that need no token count as one user's.
 
     Raises ``InvalidRequest`` if it is malformed or breaks off, ``PayloadTooLarge``, ``RequestTimeout`` after
     ``within_s`` seconds, ``RateLimited`` while the user sends ``MAX_PER_USER`` other bodies to this process, and
@@ -37,7 +37,8 @@ def read(request: Request, *, keep: bool = False, max_bytes: int = MAX_BODY_BYTE
     """
     conn: socket.socket | None = request.environ.get("gunicorn.socket")
     request.max_content_length = max_bytes + 1
-    with _place(g.user.id, conn), _deadline(conn, within_s):
+    sender = g.user.id if "user" in g else None
+    with _place(sender, conn), _deadline(conn, within_s):
         try:
             body: bytes | None = request.get_data(cache=keep)
         except RequestEntityTooLarge:
@@ -55,11 +56,11 @@ def being_read() -> int:
 
 
 @contextmanager
-def _place(user_id: UUID, conn: socket.socket | None) -> Iterator[None]:
+def _place(sender: UUID | None, conn: socket.socket | None) -> Iterator[None]:
     with _lock:
-        mine, all_ = _reading[user_id] < MAX_PER_USER, _reading.total() < MAX_AT_ONCE
+        mine, all_ = _reading[sender] < MAX_PER_USER, _reading.total() < MAX_AT_ONCE
         if mine and all_:
-            _reading[user_id] += 1
+            _reading[sender] += 1
     if not (mine and all_):
         _hang_up(conn)
         if mine:
@@ -69,9 +70,9 @@ def _place(user_id: UUID, conn: socket.socket | None) -> Iterator[None]:
         yield
     finally:
         with _lock:
-            _reading[user_id] -= 1
-            if not _reading[user_id]:
-                del _reading[user_id]
+            _reading[sender] -= 1
+            if not _reading[sender]:
+                del _reading[sender]
 
 
 @contextmanager

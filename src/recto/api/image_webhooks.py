@@ -7,6 +7,7 @@ import psycopg
 from flask import Blueprint, Response, request
 
 from recto import telemetry
+from recto.api import bodies
 from recto.api.context import respond, runtime
 from recto.api.image_contract import Heard
 from recto.api.images import require_images
@@ -22,13 +23,13 @@ blueprint.before_request(require_images)
 
 
 @blueprint.post("/replicate")
-@operation("hearOfPrediction", answers={200: Heard}, errors=(400, 401, 404, 413))
+@operation("hearOfPrediction", answers={200: Heard}, errors=(400, 401, 404, 408, 413, 429, 503))
 def hear() -> Response:
     """Take a webhook of Replicate's, signed as Standard Webhooks has it.
 
     It is recorded and a worker is woken. Deliveries that are doubled, late or out of order change nothing.
     """
-    body = request.get_data()
+    body = bodies.read(request)
     secrets = [secret.get_secret_value() for secret in runtime().settings.replicate_webhook_secret]
     if secrets:
         try:
