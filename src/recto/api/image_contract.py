@@ -9,9 +9,8 @@ from flask import Request
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 from pydantic.alias_generators import to_camel
 
-from recto.api import bodies
+from recto.api import bodies, cursors
 from recto.api.contract import DEFAULT_PAGE_SIZE, Body, PageSize, Query, refusal
-from recto.api.review_contract import Cursor
 from recto.db.images import ImageRow
 from recto.errors import InvalidRequest, UnsupportedMediaType
 from recto.images.modes import ModeName
@@ -134,7 +133,7 @@ class ImagePage(_Camel):
 class ImageQuery(Query):
     """Which part of the list to return."""
 
-    cursor: Cursor = None
+    cursor: Annotated[str | None, Field(pattern=cursors.PATTERN, description="The `nextCursor` of the page before.")] = None
     limit: PageSize = DEFAULT_PAGE_SIZE
 
 

@@ -210,7 +210,7 @@ def _in_header(operation: Operation) -> Iterator[dict[str, Any]]:
             "in": "header",
             "required": False,
             "description": description,
-            "schema": {"type": "string"},
+            "schema": _IDEMPOTENCY_KEY["schema"] if name == _IDEMPOTENCY_KEY["name"] else {"type": "string"},
         }
     if operation.idempotent:
         yield _IDEMPOTENCY_KEY
