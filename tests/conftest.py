@@ -264,9 +264,7 @@ def client(open_client: Callable[..., Client]) -> Client:
 
 
 @pytest.fixture
-def open_images(
-    open_client: Callable[..., Client], sandbox: SandboxServer, tmp_path: Path
-) -> Callable[..., Client]:
+def open_images(open_client: Callable[..., Client], sandbox: SandboxServer, tmp_path: Path) -> Callable[..., Client]:
     """Make clients of an app with pictures on; no webhook reaches it."""
 
     def open_(**changes) -> Client:

@@ -133,7 +133,9 @@ class ImagePage(_Camel):
 class ImageQuery(Query):
     """Which part of the list to return."""
 
-    cursor: Annotated[str | None, Field(pattern=cursors.PATTERN, description="The `nextCursor` of the page before.")] = None
+    cursor: Annotated[
+        str | None, Field(pattern=cursors.PATTERN, description="The `nextCursor` of the page before.")
+    ] = None
     limit: PageSize = DEFAULT_PAGE_SIZE
 
 
