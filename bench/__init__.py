@@ -8,6 +8,8 @@ passthrough.py   what Recto is compared with: Flask and requests, nothing else
 targets.py       starts and stops everything that takes part
 processes.py     CPU and memory of the processes that take part
 stages.py        where the time of one request goes
+jobs.py          what jobs cost
+renders.py       what pictures cost
 report.py        the figures as Markdown
 __main__.py      the whole run
 """

@@ -4,6 +4,7 @@
     python -m bench.load open   PORT SECRET --in-flight N --delay S --seconds S
 
 Both send ``POST /generations`` to 127.0.0.1:PORT over keep-alive connections and print one JSON object (``Result``).
+``--requests FILE`` names a JSON list of other requests, to be sent in turn.
 
 *Closed loop*: each of N clients sends as soon as it has its answer. It shows throughput; its latencies do not show
 queueing, because a slow target is asked less often.
@@ -28,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.loop import Protocol, run
 from bench.payload import bodies, tokens
@@ -113,8 +115,14 @@ class _Connection(Protocol):
 class _Load:
     """The bookkeeping of one run; ``counted`` is the part of the monotonic clock whose arrivals are reported."""
 
-    def __init__(self, port: int, secret: str, counted: tuple[float, float], then: Callable[[_Connection], None]):
-        self.requests = _requests(port, secret)
+    def __init__(
+        self,
+        port: int,
+        requests: Iterator[bytes],
+        counted: tuple[float, float],
+        then: Callable[[_Connection], None],
+    ) -> None:
+        self.requests = requests
         self.result = Result(seconds=counted[1] - counted[0])
         self.in_flight = 0
         self._port = port
@@ -173,7 +181,7 @@ class _Load:
         return self.result
 
 
-async def closed(port: int, secret: str, clients: int, seconds: float) -> Result:
+async def closed(port: int, requests: Iterator[bytes], clients: int, seconds: float) -> Result:
     """Keep ``clients`` requests in flight for ``seconds``, after an uncounted second in which they join."""
     loop = asyncio.get_running_loop()
     start = loop.time()
@@ -186,7 +194,7 @@ async def closed(port: int, secret: str, clients: int, seconds: float) -> Result
             return
         load.start(now, None if connection.transport.is_closing() else connection)
 
-    load = _Load(port, secret, (warm, end), again)
+    load = _Load(port, requests, (warm, end), again)
     # One after the other: of a burst of connections most go to the one worker that happens to be awake.
     for client in range(clients):
         planned = start + 0.8 * client / clients
@@ -195,7 +203,7 @@ async def closed(port: int, secret: str, clients: int, seconds: float) -> Result
     return await load.end()
 
 
-async def open_loop(port: int, secret: str, in_flight: int, delay_s: float, seconds: float) -> Result:
+async def open_loop(port: int, requests: Iterator[bytes], in_flight: int, delay_s: float, seconds: float) -> Result:
     """Plan ``in_flight / delay_s`` arrivals a second and count those of a window of ``seconds``."""
     loop = asyncio.get_running_loop()
     interval = delay_s / in_flight
@@ -203,7 +211,7 @@ async def open_loop(port: int, secret: str, in_flight: int, delay_s: float, seco
     ramp = delay_s + 1.0
     arrivals = math.ceil((ramp + seconds + delay_s) / interval)
     idle: list[_Connection] = []
-    load = _Load(port, secret, (start + ramp, start + ramp + seconds), idle.append)
+    load = _Load(port, requests, (start + ramp, start + ramp + seconds), idle.append)
     done = loop.create_future()
 
     def tick(arrival: int) -> None:
@@ -240,13 +248,18 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=1000)
     parser.add_argument("--delay", type=float, default=2.0)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--requests", type=Path)
     args = parser.parse_args()
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    if args.loop == "closed":
-        result = run(closed(args.port, args.secret, args.clients, args.seconds))
+    if args.requests:
+        requests = itertools.cycle([request.encode() for request in json.loads(args.requests.read_text())])
     else:
-        result = run(open_loop(args.port, args.secret, args.in_flight, args.delay, args.seconds))
+        requests = _requests(args.port, args.secret)
+    if args.loop == "closed":
+        result = run(closed(args.port, requests, args.clients, args.seconds))
+    else:
+        result = run(open_loop(args.port, requests, args.in_flight, args.delay, args.seconds))
     print(json.dumps(vars(result)))
 
 

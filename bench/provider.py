@@ -1,13 +1,18 @@
 """A stand-in for OpenRouter that costs next to nothing: ``python -m bench.provider PORT [DELAY_S]``.
 
 Every POST is answered, ``DELAY_S`` seconds after its last byte, with the same chat completion of ten flashcards; a GET
-at once with the number of them so far.
+at once: of a prediction with one that is in progress, of an output with a picture, of ``/calls`` and ``/look-ups`` with
+the number of completions and of predictions so far.
 """
 
 import asyncio
 import json
 import re
 import sys
+from functools import lru_cache
+from io import BytesIO
+
+from PIL import Image
 
 from bench.loop import Protocol, run
 
@@ -51,11 +56,20 @@ _ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Generation-Id: gen-1790000000-bench\r\n"
     b"Content-Length: %d\r\n\r\n" % len(_BODY)
 ) + _BODY
+_PREDICTION = re.compile(rb"GET /v1/predictions/(\w+) ")
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1)
+def _picture() -> bytes:
+    data = BytesIO()
+    Image.effect_mandelbrot((1024, 1024), (-2.0, -1.5, 1.0, 1.5), 100).convert("RGB").save(data, "JPEG")
+    return data.getvalue()
 
 
 class _Connection(Protocol):
     calls = 0
+    look_ups = 0
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
@@ -73,16 +87,24 @@ class _Connection(Protocol):
         body = _CONTENT_LENGTH.search(self._received, 0, head + 2)
         if len(self._received) < head + 4 + (int(body[1]) if body else 0):
             return
-        is_call, self._received = self._received.startswith(b"POST"), b""
-        if not is_call:
-            count = str(_Connection.calls).encode()
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(count) + count)
+        request, self._received = self._received, b""
+        if not request.startswith(b"POST"):
+            answer = self._answer(request)
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
             return
         _Connection.calls += 1
         if self._delay_s:
             asyncio.get_running_loop().call_later(self._delay_s, self._transport.write, _ANSWER)
         else:
             self._transport.write(_ANSWER)
+
+    def _answer(self, request: bytes) -> bytes:
+        if match := _PREDICTION.match(request):
+            _Connection.look_ups += 1
+            return b'{"id": "%s", "status": "processing"}' % match[1]
+        if request.startswith(b"GET /outputs/"):
+            return _picture()
+        return str(_Connection.look_ups if request.startswith(b"GET /look-ups") else _Connection.calls).encode()
 
 
 async def serve(port: int, delay_s: float) -> None:

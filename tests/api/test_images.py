@@ -14,6 +14,7 @@ from tests.conftest import until
 from recto.db import claims, erasure
 from recto.jobs.images import delete_files
 from recto.providers.standard_webhooks import sign
+from recto.sandbox.predictions import SIGNING_SECRET
 
 PATH = "/v1/generations"
 WISH = {"mode": "imagine", "prompt": "a fox"}
