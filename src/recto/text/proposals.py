@@ -71,49 +71,73 @@ def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS, known: Collection[str] 
     Texts are compared as ``comparable`` has them. Sides are trimmed, and ``\r\n`` becomes ``\n``; otherwise they are
     returned as written.
     """
-    longest = max(_LEAST_READ, 2 * bounds.proposals * (bounds.front + bounds.back))
-    entries, incomplete = _read(content[:longest])
-    parsed = ParsedProposals([], Counter(["incomplete"] * incomplete))
-    taken = set(map(comparable, known))
-    fronts: set[str] = set()
+    entries, incomplete = _read(content[: most_read(bounds)])
+    selection = Selection(bounds, known)
     for entry in entries:
-        front, back = _sides(entry)
+        selection.add(entry)
+    selection.drops["incomplete"] += incomplete
+    return ParsedProposals(selection.proposals, +selection.drops)
+
+
+class Selection:
+    """The good ones of the entries that should be cards, and how many others there were for each reason."""
+
+    def __init__(self, bounds: Bounds, known: Collection[str]) -> None:
+        self.proposals: list[Proposal] = []
+        self.drops: Counter[str] = Counter()
+        self._bounds = bounds
+        self._known = set(map(comparable, known))
+        self._fronts: set[str] = set()
+
+    def add(self, entry: object) -> Proposal | None:
+        """Keep the entry and return it as a proposal, or count why it is dropped."""
+        proposal, reason = self._judge(*_sides(entry))
+        if reason:
+            self.drops[reason] += 1
+            return None
+        self.proposals.append(proposal)
+        return proposal
+
+    def _judge(self, front: object, back: object) -> tuple[Proposal, str | None]:
+        proposal = Proposal("", "")
         if not isinstance(front, str) or not isinstance(back, str):
-            parsed.drops["not_text"] += 1
-            continue
+            return proposal, "not_text"
         front, back = front.replace("\r\n", "\n"), back.replace("\r\n", "\n")
-        proposal = Proposal(front.strip(), back.strip())
         if not (_VISIBLE.search(front) and _VISIBLE.search(back)):
-            reason = "empty"
+            return proposal, "empty"
         # Before trimming: a form feed is white space, and may be what is left of a LaTeX command.
-        elif _CONTROL.search(front) or _CONTROL.search(back):
-            reason = "control_character"
-        elif len(proposal.front) > bounds.front or len(proposal.back) > bounds.back:
-            reason = "too_long"
+        if _CONTROL.search(front) or _CONTROL.search(back):
+            return proposal, "control_character"
+        proposal = Proposal(front.strip(), back.strip())
+        if len(proposal.front) > self._bounds.front or len(proposal.back) > self._bounds.back:
+            return proposal, "too_long"
+        question, answer = comparable(proposal.front), comparable(proposal.back)
+        if question == answer:
+            reason = "front_is_back"
+        elif _leaks(question, answer):
+            reason = "leak"
+        elif question in self._known:
+            reason = "known"
+        elif question in self._fronts:
+            reason = "duplicate"
+        elif len(self.proposals) >= self._bounds.proposals:
+            reason = "surplus"
         else:
-            question, answer = comparable(proposal.front), comparable(proposal.back)
-            if question == answer:
-                reason = "front_is_back"
-            elif _leaks(question, answer):
-                reason = "leak"
-            elif question in taken:
-                reason = "known"
-            elif question in fronts:
-                reason = "duplicate"
-            elif len(parsed.proposals) >= bounds.proposals:
-                reason = "surplus"
-            else:
-                fronts.add(question)
-                parsed.proposals.append(proposal)
-                continue
-        parsed.drops[reason] += 1
-    return parsed
+            self._fronts.add(question)
+            return proposal, None
+        return proposal, reason
 
 
 # A megabyte would take seconds: so many characters are read, or twice what the cards asked for may have, and so many
 # entries, ten times the most cards that can be asked for.
 _LEAST_READ = 200_000
 _MAX_ENTRIES = 1000
+
+
+def most_read(bounds: Bounds) -> int:
+    """Return how many characters of an answer are read."""
+    return max(_LEAST_READ, 2 * bounds.proposals * (bounds.front + bounds.back))
+
 
 _JSON = JSONDecoder(strict=False)  # lets raw line breaks stand in strings; other control characters are judged above
 _JSON_START = re.compile(r'\{\s*"|\[\s*\{')
