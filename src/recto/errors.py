@@ -25,7 +25,8 @@
         ├── UpstreamHTTPError         502  upstream_error             retryable by status
         ├── UpstreamRateLimited       502  upstream_rate_limited      retryable
         ├── UpstreamTimeout           502  upstream_timeout
-        └── UpstreamInvalidResponse   502  upstream_invalid_response
+        ├── UpstreamInvalidResponse   502  upstream_invalid_response
+        └── Canceled                  502  canceled
 
 A class says what a caller may see: its HTTP ``status``, its ``code`` and, as the first line of its docstring,
 its default message. An ``UpstreamError`` also says what the operator sees: ``log_code`` and ``detail`` go to
@@ -269,3 +270,10 @@ class UpstreamInvalidResponse(UpstreamError):
 
     code = "upstream_invalid_response"
     log_code = "upstream_invalid_response"
+
+
+class Canceled(UpstreamError):
+    """The caller went away before the language model had answered."""
+
+    code = "canceled"
+    log_code = "canceled"

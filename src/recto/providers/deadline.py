@@ -3,13 +3,15 @@
 The timeouts of requests and urllib3 are per read: a server that drips a byte every half second, in headers or in the
 body, is waited for without an end. Here the read timeout that urllib3 has computed for a call becomes a deadline for
 the whole answer, and every read of the socket gets only what is left of it. It works on plain and TLS sockets, in
-threads and in greenlets. An answer that always has more to read is cut too, and lets others run meanwhile.
+threads and in greenlets. An answer that always has more to read is cut too, and lets others run meanwhile. An answer
+that nobody waits for any more is given up.
 """
 
 import io
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from http.client import CONTINUE, HTTPResponse
 from time import monotonic, sleep
 from types import SimpleNamespace
@@ -28,6 +30,13 @@ _KEPT_CONNECTIONS = 1000
 
 # All that an answer may send, its head and its framing included, unless a class says otherwise.
 _MAX_WIRE_BYTES = 2 * 1024 * 1024
+# A stream has some 250 bytes around each token, and a model that thinks streams those tokens too.
+_MAX_STREAM_BYTES = 16 * 1024 * 1024
+
+# How often a read that may be canceled asks whether it was.
+_CANCEL_POLL_S = 0.25
+
+_is_canceled: ContextVar[Callable[[], bool] | None] = ContextVar("is_canceled", default=None)
 
 # In a greenlet, a socket that has data is read without a pause: after so many bytes others get their turn. A pause of
 # 0 s would not do: gevent ends it many times before it looks at other sockets.
@@ -51,13 +60,31 @@ def session() -> requests.Session:
     return made
 
 
+class Canceled(OSError):
+    """Nobody waits for the answer any more."""
+
+
+@contextmanager
+def streamed(is_canceled: Callable[[], bool]) -> Iterator[None]:
+    """Let the answers that begin within the block be long, and end when ``is_canceled()`` is seen to be true.
+
+    All reads of such an answer then raise ``Canceled``, those after the block too.
+    """
+    token = _is_canceled.set(is_canceled)
+    try:
+        yield
+    finally:
+        _is_canceled.reset(token)
+
+
 class _DeadlineReader(io.RawIOBase):
     """Reads one answer from the socket until the time that its timeout left when reading began is over."""
 
     def __init__(self, sock: socket.socket, max_bytes: int) -> None:
         self._sock = sock
-        self._max_bytes = max_bytes
-        self._raw = sock.makefile("rb", buffering=0)
+        self._is_canceled = _is_canceled.get()
+        self._max_bytes = max_bytes if self._is_canceled is None else _MAX_STREAM_BYTES
+        self._raw = sock.makefile("rb", buffering=0)  # which keeps the socket open until all is read
         timeout = sock.gettimeout()
         self._deadline = None if timeout is None else monotonic() + timeout
         self._read_bytes = 0
@@ -66,20 +93,29 @@ class _DeadlineReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:
+    def readinto(self, buffer: Any) -> int:
         if self._read_bytes >= self._next_turn:
             self._next_turn = self._read_bytes + _TURN_BYTES
             sleep(_PAUSE_S)
         if self._read_bytes > self._max_bytes:
             raise TooMuchSent
-        if self._deadline is not None:
-            left = self._deadline - monotonic()
-            if left <= 0:
-                raise TimeoutError("the deadline has passed")
-            self._sock.settimeout(left)
-        count = self._raw.readinto(buffer)
-        self._read_bytes += count or 0
-        return count
+        while True:
+            self._sock.settimeout(self._wait_s())
+            try:
+                count = self._sock.recv_into(buffer)
+            except TimeoutError:
+                continue
+            self._read_bytes += count
+            return count
+
+    def _wait_s(self) -> float | None:
+        """Return how long the next read may wait. Raises ``TimeoutError`` at the deadline, and ``Canceled``."""
+        if self._is_canceled and self._is_canceled():
+            raise Canceled
+        left = None if self._deadline is None else self._deadline - monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError("the deadline has passed")
+        return left if self._is_canceled is None else min(_CANCEL_POLL_S, left or _CANCEL_POLL_S)
 
     def close(self) -> None:
         self._raw.close()

@@ -16,16 +16,22 @@ MAX_COST_USD = 1_000
 _NAME = re.compile(r"[!-~]{1,200}")
 
 
+def is_error(answer: dict[str, Any]) -> bool:
+    """Whether an answer, or a chunk of one, reports an error."""
+    match answer:
+        case {"error": error} if error:
+            return True
+        case {"choices": [{"error": error}, *_]} if error:
+            return True
+        case {"choices": [{"finish_reason": "error"}, *_]}:
+            return True
+    return False
+
+
 def choice_of(answer: dict[str, Any]) -> dict[str, Any] | None:
     """Return the first choice of an answer in which nothing is an error."""
     match answer:
-        case {"error": error} if error:
-            return None
-        case {"choices": [{"error": error}, *_]} if error:
-            return None
-        case {"choices": [{"finish_reason": "error"}, *_]}:
-            return None
-        case {"choices": [dict() as choice, *_]}:
+        case {"choices": [dict() as choice, *_]} if not is_error(answer):
             return choice
     return None
 
@@ -34,7 +40,7 @@ def written(choice: dict[str, Any]) -> tuple[str, str | None]:
     """Return what the model wrote and why it stopped. Raises ``UpstreamInvalidResponse`` if it wrote nothing."""
     message = choice.get("message")
     message = message if isinstance(message, dict) else {}
-    content = _text(message.get("content"))
+    content = text(message.get("content"))
     finish_reason = name(choice.get("finish_reason"))
     if not content.strip():
         refused = message.get("refusal") or finish_reason == "content_filter"
@@ -59,7 +65,7 @@ def usage(answer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _text(content: Any) -> str:
+def text(content: Any) -> str:
     """Return a message's content, which is a text, a list of parts, or null."""
     match content:
         case str():
