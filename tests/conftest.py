@@ -148,8 +148,8 @@ def database(postgres: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[SandboxServer]:
-    """The sandbox provider, on a real socket."""
-    with start_sandbox() as server:
+    """The sandbox provider, on a real socket; its streams come at once."""
+    with start_sandbox(chunks_per_second=0) as server:
         yield server
 
 

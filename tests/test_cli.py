@@ -409,7 +409,7 @@ def test_psycopg_is_not_needed_to_read_the_settings():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_sandbox_runs_alone(free_port, short_folder, number):
     # As in the background of a script, where the shell has SIGINT ignored.
-    command = f"trap '' INT; exec {RECTO} sandbox --port {free_port}"
+    command = f"trap '' INT; exec {RECTO} sandbox --port {free_port} --chunks-per-second 0.01"
     # The folder's name tells tests/cleanup.py whose process it is.
     environment = {"PATH": os.environ["PATH"], "RECTO_DATA_DIR": str(short_folder)}
     with subprocess.Popen(["/bin/sh", "-c", command], env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -420,7 +420,14 @@ def test_the_sandbox_runs_alone(free_port, short_folder, number):
             assert requests.get(f"{said['OPENROUTER_BASE_URL']}/key", headers=token, timeout=30).status_code == 200
             secret = f"{said['REPLICATE_BASE_URL']}/v1/webhooks/default/secret"
             assert requests.get(secret, headers=token, timeout=30).json() == {"key": said["REPLICATE_WEBHOOK_SECRET"]}
-            process.send_signal(number)
-            assert process.wait(30) == 0
+            body = {"messages": [{"role": "user", "content": TEXT}], "stream": True}
+            chat = f"{said['OPENROUTER_BASE_URL']}/chat/completions"
+            with requests.post(chat, json=body, headers=token, stream=True, timeout=30) as stream:
+                lines = stream.iter_lines(chunk_size=1)
+                assert [next(lines), next(lines)] == [b": OPENROUTER PROCESSING", b""]
+                process.send_signal(number)
+                assert process.wait(30) == 0
+                with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                    next(lines)  # a chunk takes 100 s
         finally:
             process.kill()

@@ -17,6 +17,7 @@ from recto.db import embedded, erasure, migrations
 from recto.errors import RectoError, UpstreamError
 from recto.jobs.worker import work
 from recto.sandbox.predictions import SIGNING_SECRET
+from recto.sandbox.server import CHUNKS_PER_SECOND
 from recto.sandbox.server import start as start_sandbox
 from recto.settings import DatabaseSettings, DevelopmentSettings, ProviderSettings, SettingsError, WorkerSettings
 from recto.telemetry import configure_logging
@@ -82,9 +83,16 @@ def forget(user_id: UUID) -> None:
 
 @cli.command("sandbox")
 @click.option("--port", default=8001, show_default=True, help="Port on the loopback address.")
-def sandbox_command(port: int) -> None:
+@click.option(
+    "--chunks-per-second",
+    type=click.FloatRange(min=0),
+    default=CHUNKS_PER_SECOND,
+    show_default=True,
+    help="Pace of streams, in chunks of four characters; 0: at once.",
+)
+def sandbox_command(port: int, chunks_per_second: float) -> None:
     """Run the sandbox provider alone, for a harness or a client whose settings name it."""
-    with dev.until_stopped(), start_sandbox(port) as provider:
+    with dev.until_stopped(), start_sandbox(port, chunks_per_second=chunks_per_second) as provider:
         click.echo(f"OPENROUTER_BASE_URL={provider.base_url}")
         click.echo(f"REPLICATE_BASE_URL={provider.replicate_url}")
         click.echo(f"REPLICATE_WEBHOOK_SECRET={SIGNING_SECRET}")

@@ -105,7 +105,7 @@ def test_a_good_answer_has_the_shape_of_openrouters(sandbox):
     assert status == 200
     assert body["id"].startswith("gen-sandbox-")
     assert headers["X-Generation-Id"] == body["id"]
-    assert (body["model"], body["provider"]) == ("sandbox/extractive", "Sandbox")
+    assert (body["model"], body["provider"]) == ("some/model", "Sandbox")
     [choice] = body["choices"]
     assert choice["finish_reason"] == "stop"
     assert choice["message"]["role"] == "assistant"
@@ -122,8 +122,10 @@ def test_cards_quote_the_source_text_and_keep_to_the_number_asked_for(sandbox):
     assert all(card["back"] in TEXT for card in found)
 
 
-def test_the_same_request_gets_the_same_bytes(sandbox):
-    assert post(sandbox, request())[2] == post(sandbox, request())[2]
+def test_the_same_request_gets_the_same_answer_under_an_id_of_its_own(sandbox):
+    first, second = (post(sandbox, request())[2] for _ in range(2))
+    assert first["id"] != second["id"]
+    assert second | {name: first[name] for name in ("id", "created")} == first
 
 
 def test_a_prompt_without_markers_is_the_source_text(sandbox):
@@ -185,7 +187,7 @@ def test_a_call_without_a_bearer_key_is_refused(sandbox, authorization):
         {"messages": [{"role": "user"}]},
         request(model=7),
         request(response_format="json"),
-        request(stream=True),
+        request(stream="yes"),
     ],
 )
 def test_an_invalid_request_is_refused_in_openrouters_form(sandbox, body):
@@ -465,6 +467,11 @@ def test_reset_mid_body_breaks_off_a_promised_body(sandbox):
     connection.close()
 
 
+def test_close_mid_body_ends_before_the_body_does(sandbox):
+    with pytest.raises(http.client.IncompleteRead):
+        post(sandbox, request("sandbox/close-mid-body"))
+
+
 def test_close_ends_the_connection_without_a_byte(sandbox):
     connection = connect(sandbox)
     send(connection, request("sandbox/close"))
@@ -491,7 +498,7 @@ def test_parallel_calls_get_their_own_answers(sandbox):
     assert len(set(ids)) == 40
 
 
-@pytest.mark.parametrize("fault", ["timeout", "drip", "drip-headers", "keep-alive", "endless", "slow"])
+@pytest.mark.parametrize("fault", ["timeout", "drip", "drip-headers", "keep-alive", "endless", "slow", "stall"])
 def test_close_ends_a_call_in_flight_and_leaves_no_thread(fault):
     before = set(threading.enumerate())
     server = start()

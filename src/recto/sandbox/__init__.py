@@ -6,7 +6,8 @@ failure of a real provider. It never stands in for a provider that failed, and i
     server.py       HTTP on 127.0.0.1: start(), serve_forever()
     faults.py       every failure by name; spoilt.py has those of the model, hostile.py the attacks, scripts.py how
                     an answer that comes in steps is described
-    chat.py         the protocol: requests, answers, errors
+    chat.py         the protocol: requests, answers, errors; streams.py sends answers as they are written and has
+                    what goes wrong with that; generations.py remembers what became of each call
     extractive.py   a text → proposals; sentences.py and grammar.py are its two halves
     invented.py     a topic → proposals
     replicate.py    Replicate's API and its faults; predictions.py is a prediction's life, picture.py draws

@@ -8,10 +8,11 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from recto.sandbox.chat import MODEL, PROVIDER, Call, Reply, content_of, error, to_json
+from recto.sandbox.chat import MODEL, PROVIDER, Call, Reply, content_of, error
 from recto.sandbox.hostile import HOSTILE
 from recto.sandbox.scripts import CHUNKED, End, Script, chunk, flood
 from recto.sandbox.spoilt import SPOILT
+from recto.sandbox.streams import STREAMED, half
 
 DRIP_S = 0.5
 OVERSIZE_BYTES = 2 * 1024 * 1024
@@ -64,36 +65,36 @@ def drip_headers(call: Call) -> Script:
 
 
 @_fault
-def keep_alive(_: Call) -> Script:
-    """Sends white space every half second and never an answer."""
-    yield Reply(200, b"").head(CHUNKED)
+def keep_alive(call: Call) -> Script:
+    """Sends white space, or a stream's comments, every half second and never an answer."""
+    yield call.good().head(CHUNKED)
     while True:
-        yield chunk(b"\n")
+        yield chunk(call.padding)
         yield DRIP_S
 
 
 @_fault
 def keep_alive_then_ok(call: Call) -> Script:
-    """Sends white space for a second, then a good answer."""
+    """Sends white space, or a stream's comments, for a second, then a good answer."""
     reply = call.answer()
     yield reply.head(CHUNKED)
     for _ in range(4):
-        yield chunk(b"         \n")
+        yield chunk(call.padding)
         yield DRIP_S / 2
     yield chunk(reply.body) + chunk(b"")
 
 
 @_fault
-def endless(_: Call) -> Script:
+def endless(call: Call) -> Script:
     """Sends a body that never ends, as fast as it is read."""
-    yield Reply(200, b"").head(CHUNKED)
+    yield call.good().head(CHUNKED)
     yield from flood(chunk(b" " * 65500))
 
 
 @_fault
-def oversize(_: Call) -> Reply:
+def oversize(call: Call) -> Reply:
     """Announces and sends a body of 2 MiB."""
-    return Reply(200, b" " * OVERSIZE_BYTES)
+    return call.good(b" " * OVERSIZE_BYTES)
 
 
 @_fault
@@ -113,9 +114,15 @@ def reset(_: Call) -> Script:
 @_fault
 def reset_mid_body(call: Call) -> Script:
     """Resets the connection after half of the body."""
-    reply = call.answer()
-    yield reply.head() + reply.body[: len(reply.body) // 2]
+    yield from half(call)
     yield End.RESET
+
+
+@_fault
+def close_mid_body(call: Call) -> Script:
+    """Closes the connection after half of the body."""
+    yield from half(call)
+    yield End.CLOSE
 
 
 @_fault
@@ -159,16 +166,16 @@ for _reply in _HTTP_ERRORS:
 
 
 @_fault
-def error_in_200(_: Call) -> Reply:
-    """Answers 200 with a rate limit's error in place of choices."""
+def error_in_200(call: Call) -> Reply:
+    """Answers 200 with a rate limit's error in place of choices, or as a stream's only event."""
     raw = {"raw": "upstream is busy", "provider_name": PROVIDER}
     failure = {"message": "Provider returned error", "code": 429, "metadata": raw}
-    return Reply(200, to_json({"choices": None, "error": failure, "user_id": "user_sandbox"}).encode())
+    return call.failure(failure, choices=None, user_id="user_sandbox")
 
 
 @_fault
 def error_in_choice(call: Call) -> Reply:
-    """Answers 200 with the beginning of a good answer and a 502 inside the choice."""
+    """Answers 200 with the beginning of a good answer and a 502 inside the choice, or in a stream's last event."""
     failure = {"code": 502, "message": "Upstream provider disconnected mid-response"}
     return call.completion(content_of(call.cards())[:60], "error", error=failure)
 
@@ -181,10 +188,10 @@ def error_html(_: Call) -> Reply:
 
 
 def _flaky(call: Call, failed: set[str]) -> Reply:
-    if call.id in failed:
-        failed.discard(call.id)
+    if call.digest in failed:
+        failed.discard(call.digest)
         return call.answer()
-    failed.add(call.id)
+    failed.add(call.digest)
     return error(500, "server", "Internal Server Error")
 
 
@@ -223,5 +230,5 @@ def _refuse_format(call: Call) -> Reply:
     return error(400, "invalid_request", message, provider_name=PROVIDER)
 
 
-for _function in (*SPOILT, *HOSTILE):
+for _function in (*SPOILT, *HOSTILE, *STREAMED):
     _fault(_function)

@@ -1,10 +1,9 @@
 """What a provider could do to bring the service down: floods, and values that no field can hold."""
 
 import gzip
-import json
-from typing import Any
+import math
 
-from recto.sandbox.chat import Call, Reply, content_of, error, to_json
+from recto.sandbox.chat import Call, Reply, content_of, error
 from recto.sandbox.scripts import CHUNKED, End, Script, chunk, flood
 
 _MIB = 1024 * 1024
@@ -14,9 +13,9 @@ _DIGITS = "9" * 5000
 # --- floods: there is always more to read
 
 
-def flood_comments(_: Call) -> Reply:
+def flood_comments(call: Call) -> Reply:
     """Answers with 1 MiB of empty comment lines."""
-    return Reply(200, b":\n" * (_MIB // 2))
+    return call.good(b":\n" * (_MIB // 2))
 
 
 def flood_continue(_: Call) -> Script:
@@ -43,21 +42,21 @@ def flood_trailers(call: Call) -> Script:
     yield from flood(b"X-Flood: x\r\n")
 
 
-def flood_chunks(_: Call) -> Script:
+def flood_chunks(call: Call) -> Script:
     """Sends white space in chunks of one byte, without end."""
-    yield Reply(200, b"").head(CHUNKED)
+    yield call.good().head(CHUNKED)
     yield from flood(chunk(b" "))
 
 
-def flood_gzip(_: Call) -> Script:
+def flood_gzip(call: Call) -> Script:
     """Sends empty gzip members without end."""
-    yield Reply(200, b"", {"Content-Encoding": "gzip"}).head(CHUNKED)
+    yield call.good(headers={"Content-Encoding": "gzip"}).head(CHUNKED)
     yield from flood(chunk(gzip.compress(b"", mtime=0) * 50))
 
 
-def gzip_bomb(_: Call) -> Reply:
+def gzip_bomb(call: Call) -> Reply:
     """Answers with 64 KiB that unpack to 64 MiB."""
-    return Reply(200, gzip.compress(b" " * (64 * _MIB), mtime=0), {"Content-Encoding": "gzip"})
+    return call.good(gzip.compress(b" " * (64 * _MIB), mtime=0), {"Content-Encoding": "gzip"})
 
 
 def flood_cards(call: Call) -> Reply:
@@ -94,27 +93,27 @@ def absurd_length(call: Call) -> Script:
     yield End.CLOSE
 
 
-def negative_chunk(_: Call) -> Script:
+def negative_chunk(call: Call) -> Script:
     """Sends a chunk of size -5."""
-    yield Reply(200, b"").head(CHUNKED) + b"-5\r\nhello\r\n0\r\n\r\n"
+    yield call.good().head(CHUNKED) + b"-5\r\nhello\r\n0\r\n\r\n"
     yield End.CLOSE
 
 
-def endless_chunk(_: Call) -> Script:
+def endless_chunk(call: Call) -> Script:
     """Sends a chunk of size -1 without end."""
-    yield Reply(200, b"").head(CHUNKED) + b"-1\r\n"
+    yield call.good().head(CHUNKED) + b"-1\r\n"
     yield from flood(b" ")
 
 
-def bad_chunk(_: Call) -> Script:
+def bad_chunk(call: Call) -> Script:
     """Sends a chunk whose size is no number."""
-    yield Reply(200, b"").head(CHUNKED) + b"many\r\nhello\r\n0\r\n\r\n"
+    yield call.good().head(CHUNKED) + b"many\r\nhello\r\n0\r\n\r\n"
     yield End.CLOSE
 
 
-def bad_gzip(_: Call) -> Reply:
+def bad_gzip(call: Call) -> Reply:
     """Answers with a body that is called gzip and is not."""
-    return Reply(200, b"not gzip", {"Content-Encoding": "gzip"})
+    return call.good(b"not gzip", {"Content-Encoding": "gzip"})
 
 
 def bad_status(_: Call) -> Script:
@@ -133,13 +132,14 @@ def redirect(_: Call) -> Reply:
 
 def absurd_cost(call: Call) -> Reply:
     """Answers well, for 999999.9999999 dollars."""
-    return _changed(call.answer(), usage={"prompt_tokens": 10**30, "completion_tokens": -1, "cost": 999999.9999999})
+    usage = {"prompt_tokens": 10**30, "completion_tokens": -1, "cost": 999999.9999999}
+    return call.completion(content_of(call.cards()), usage=usage)
 
 
 def infinite_cost(call: Call) -> Reply:
     """Answers well, for more dollars than a float holds."""
-    reply = call.answer()
-    return Reply(200, reply.body.replace(b'"cost": 0.0', b'"cost": 1e999'), reply.headers)
+    reply = call.completion(content_of(call.cards()), usage={"cost": math.inf})
+    return call.good(reply.body.replace(b'"cost": Infinity', b'"cost": 1e999'))
 
 
 def nul_finish_reason(call: Call) -> Reply:
@@ -154,22 +154,22 @@ def nul_finish_reason_empty(call: Call) -> Reply:
 
 def nul_names(call: Call) -> Reply:
     """Answers well, with a NUL character in every name."""
-    return _changed(call.answer(), id="gen\x00", model="model\x00", provider="Sandbox\x00")
+    return call.completion(content_of(call.cards()), id="gen\x00", model="model\x00", provider="Sandbox\x00")
 
 
 def other_model(call: Call) -> Reply:
     """Answers well, by a model of another name for each text."""
-    return _changed(call.answer(), model=f"sandbox/{call.id}")
+    return call.completion(content_of(call.cards()), model=f"sandbox/{call.digest}")
 
 
-def deep_json(_: Call) -> Reply:
+def deep_json(call: Call) -> Reply:
     """Answers with 500,000 nested lists."""
-    return Reply(200, b"[" * 500_000)
+    return call.good(b"data: " * call.generation.streamed + b"[" * 500_000)
 
 
-def absurd_code(_: Call) -> Reply:
+def absurd_code(call: Call) -> Reply:
     """Answers 200 with an error whose code has 5,000 digits."""
-    return Reply(200, to_json({"error": {"code": _DIGITS, "http_status": 10**4000, "message": "Busy"}}).encode())
+    return call.failure({"code": _DIGITS, "http_status": 10**4000, "message": "Busy"})
 
 
 def odd_error(_: Call) -> Reply:
@@ -200,10 +200,6 @@ def quoted_format(call: Call) -> Reply:
 
 def _busy(retry_after: str) -> Reply:
     return error(429, "rate_limit_exceeded", "Rate limit exceeded", {"Retry-After": retry_after})
-
-
-def _changed(reply: Reply, **values: Any) -> Reply:
-    return Reply(reply.status, to_json(json.loads(reply.body) | values).encode(), reply.headers)
 
 
 HOSTILE = (

@@ -11,11 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qs
 
 from recto.sandbox.chat import BadRequest, Reply, error, parse, to_json
 from recto.sandbox.faults import FAULTS
+from recto.sandbox.generations import Generations
 from recto.sandbox.replicate import Replicate
 from recto.sandbox.scripts import End, Script
+from recto.sandbox.streams import stream
+
+CHUNKS_PER_SECOND = 60.0  # of four characters each: what a middling model writes
 
 _BASE = "/api/v1"
 _MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -23,12 +28,15 @@ _POLL_S = 0.05  # how long close() may wait for the accepting thread
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # closing with it resets the connection
 
 
-def start(port: int = 0) -> "SandboxServer":
+def start(
+    port: int = 0, *, chunks_per_second: float = CHUNKS_PER_SECOND, usd_per_token: float = 0.0
+) -> "SandboxServer":
     """A sandbox on its own threads, listening when this returns; ``port`` 0 takes a free one.
 
-    Raises ``OSError`` if the port is taken.
+    ``chunks_per_second`` is the pace of streams, 0 for one without waiting; ``usd_per_token`` what its completions say
+    that they cost. Raises ``OSError`` if the port is taken.
     """
-    return SandboxServer(port)
+    return SandboxServer(port, chunks_per_second, usd_per_token)
 
 
 def serve_forever(port: int) -> None:
@@ -41,11 +49,14 @@ class SandboxServer:
     """A running sandbox.
 
     ``base_url`` is what OpenRouter's ``https://openrouter.ai/api/v1`` is to a client, ``replicate_url`` what
-    ``https://api.replicate.com`` is; its outputs are served there too.
+    ``https://api.replicate.com`` is; its outputs are served there too. ``generations`` tells what became of each call.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, chunks_per_second: float, usd_per_token: float) -> None:
         self._server = _Server(("127.0.0.1", port), _Handler)
+        self._server.chunk_s = 1 / chunks_per_second if chunks_per_second else 0.0
+        self._server.usd_per_token = usd_per_token
+        self.generations = self._server.generations
         self.replicate_url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.base_url = f"{self.replicate_url}{_BASE}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), daemon=True)
@@ -71,10 +82,13 @@ class SandboxServer:
 class _Server(ThreadingHTTPServer):
     request_queue_size = 1024
     daemon_threads = False  # so that server_close() waits for them
+    chunk_s = 0.0
+    usd_per_token = 0.0
 
     def __init__(self, *args: Any) -> None:
         self.connections: set[socket.socket] = set()
         self.failed: set[str] = set()
+        self.generations = Generations()
         super().__init__(*args)
         self.replicate = Replicate(f"http://127.0.0.1:{self.server_address[1]}")
 
@@ -108,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def answer(self) -> None:
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal() or int(length) > _MAX_BODY_BYTES or "Transfer-Encoding" in self.headers:
             self.close_connection = True
@@ -129,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.play(iter([math.inf]))
         elif (self.command, path) == ("POST", f"{_BASE}/chat/completions"):
             self.complete(body)
+        elif (self.command, path) == ("GET", f"{_BASE}/generation"):
+            self.tell(parse_qs(query).get("id", [""])[0])
         elif (self.command, path) == ("GET", f"{_BASE}/key"):
             standing = {"label": "sandbox", "limit": None, "limit_remaining": None, "usage": 0}
             self.send(Reply(200, to_json({"data": standing}).encode()))
@@ -142,37 +158,48 @@ class _Handler(BaseHTTPRequestHandler):
 
     def complete(self, body: bytes) -> None:
         try:
-            call = parse(body)
+            call = parse(body, chunk_s=self.server.chunk_s, usd_per_token=self.server.usd_per_token)
         except BadRequest as refusal:
             self.send(error(400, "invalid_request", str(refusal)))
             return
-        if not call.fault:
-            self.send(call.answer())
-        elif call.fault not in FAULTS:
+        if call.fault and call.fault not in FAULTS:
             names = ", ".join(FAULTS)
             self.send(error(400, "invalid_request", f"There is no fault of that name. There are: {names}."))
+            return
+        outcome = FAULTS[call.fault].play(call, self.server.failed) if call.fault else call.answer()
+        if isinstance(outcome, Reply):
+            outcome = stream(call, outcome.events) if outcome.events else iter([outcome.head() + outcome.body])
+        self.server.generations.keep(call.generation)
+        left = True
+        try:
+            left = not self.play(outcome)
+        finally:
+            call.generation.end(left=left)
+
+    def tell(self, generation_id: str) -> None:
+        generation = self.server.generations.look(generation_id)
+        if generation:
+            self.send(Reply(200, to_json({"data": generation.describe()}).encode()))
         else:
-            outcome = FAULTS[call.fault].play(call, self.server.failed)
-            if isinstance(outcome, Reply):
-                self.send(outcome)
-            else:
-                self.play(outcome)
+            self.send(error(404, "not_found", "There is no generation of this id."))
 
     def send(self, reply: Reply) -> None:
         self.wfile.write(reply.head() + reply.body)
 
-    def play(self, script: Script) -> None:
+    def play(self, script: Script) -> bool:
+        """Go through the steps; False if the client left before the last one."""
         for step in script:
             if isinstance(step, bytes):
                 self.wfile.write(step)
             elif isinstance(step, float):
                 if self.client_leaves_within(step):
                     self.close_connection = True
-                    return
+                    return False
             else:
                 self.close_connection = True
                 if step is End.RESET:
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        return True
 
     def client_leaves_within(self, seconds: float) -> bool:
         """Wait; a closed connection reads as ready, and nobody sends on before the answer."""
