@@ -1,4 +1,4 @@
-"""An answer that is read while it is written brings the cards that it brings in one piece, as soon as they are whole."""
+"""An answer read while it is written brings the cards that it brings in one piece, each as soon as it is whole."""
 
 import json
 

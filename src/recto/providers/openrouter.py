@@ -6,6 +6,7 @@ The protocol is described at https://openrouter.ai/docs/api-reference/overview.
 
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
@@ -15,8 +16,15 @@ import urllib3
 from pydantic_core import to_json
 
 from recto.calls import Call, MadeCalls
-from recto.errors import UpstreamBrokenAnswer, UpstreamConnectionError, UpstreamError, UpstreamHTTPError
-from recto.providers import openrouter_answers, openrouter_errors
+from recto.errors import (
+    Canceled,
+    UpstreamBrokenAnswer,
+    UpstreamConnectionError,
+    UpstreamError,
+    UpstreamHTTPError,
+)
+from recto.providers import openrouter_answers, openrouter_errors, openrouter_stream
+from recto.providers.deadline import streamed
 from recto.providers.transport import CONNECT_TIMEOUT_S, parse, read, translated
 
 # A retry pauses this long, ±50 %, or as long as the provider asks for, if it asks for little.
@@ -46,6 +54,24 @@ class Completion(MadeCalls):
     def model(self) -> str:
         """The model that answered."""
         return self.calls[-1].model
+
+
+class Listener:
+    """Hears what a model writes while it writes, for a caller who may go away.
+
+    ``on_text`` is called with each piece; it must not raise. ``is_canceled`` is asked several times a second: once it
+    is true, the provider is no longer listened to. ``has_heard``: whether a piece has come.
+    """
+
+    def __init__(self, on_text: Callable[[str], None], is_canceled: Callable[[], bool]) -> None:
+        self.is_canceled = is_canceled
+        self.has_heard = False
+        self._on_text = on_text
+
+    def hear(self, text: str) -> None:
+        """Take the next piece."""
+        self.has_heard = True
+        self._on_text(text)
 
 
 class OpenRouter:
@@ -90,45 +116,64 @@ class OpenRouter:
             },
         ).prepare()
 
-    def complete(self, *, model: str, system: str, user: str, schema_name: str, schema: dict[str, Any]) -> Completion:
-        """Ask for a completion that follows ``schema`` and return it.
+    def complete(
+        self,
+        *,
+        model: str,
+        system: str,
+        user: str,
+        schema_name: str,
+        schema: dict[str, Any],
+        listener: Listener | None = None,
+    ) -> Completion:
+        """Ask for a completion that follows ``schema`` and return it; a ``listener`` hears it while it is written.
 
         The timeout is a total one, over all calls. With ``quick_retry``, a retryable failure is tried once more if
-        the first try left at least half of the time. Raises ``UpstreamError``, with the calls that were made.
+        the first try left at least half of the time and nothing was heard. Raises ``UpstreamError``, with the calls
+        that were made; ``Canceled`` if that is why it ended.
         """
         body = {
             "model": model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
             "max_tokens": self._max_tokens,
         }
+        if listener:
+            body["stream"] = True
         if self._fallback_models:
             body["models"] = [model, *self._fallback_models]
         json_schema = {"name": schema_name, "strict": True, "schema": schema}
         calls: list[Call] = []
         try:
-            content, finish_reason = self._try(body, json_schema, calls)
+            content, finish_reason = self._try(body, json_schema, calls, listener)
         except UpstreamError as error:
             error.calls = tuple(calls)
             raise
         return Completion(content, finish_reason, tuple(calls))
 
-    def _try(self, body: dict[str, Any], json_schema: dict[str, Any], calls: list[Call]) -> tuple[str, str | None]:
+    def _try(
+        self, body: dict[str, Any], json_schema: dict[str, Any], calls: list[Call], listener: Listener | None
+    ) -> tuple[str, str | None]:
         started = monotonic()
         deadline = started + self._timeout_s
         try:
-            return self._step_down(body, json_schema, deadline, calls)
+            return self._step_down(body, json_schema, deadline, calls, listener)
         except UpstreamError as error:
-            if not (self._quick_retry and error.retryable):
+            if not (self._quick_retry and error.retryable) or (listener and listener.has_heard):
                 raise
             pause_s = error.retry_after_s or _RETRY_PAUSE_S * random.uniform(0.5, 1.5)  # noqa: S311  spreads load
             elapsed_s = monotonic() - started
             if pause_s > _LONGEST_RETRY_PAUSE_S or elapsed_s + pause_s > self._timeout_s / 2:
                 raise
         sleep(pause_s)
-        return self._step_down(body, json_schema, deadline, calls)
+        return self._step_down(body, json_schema, deadline, calls, listener)
 
     def _step_down(
-        self, body: dict[str, Any], json_schema: dict[str, Any], deadline: float, calls: list[Call]
+        self,
+        body: dict[str, Any],
+        json_schema: dict[str, Any],
+        deadline: float,
+        calls: list[Call],
+        listener: Listener | None,
     ) -> tuple[str, str | None]:
         """Ask in the strictest form that the model is not known to refuse, then in simpler ones.
 
@@ -140,9 +185,11 @@ class OpenRouter:
         first = refused if self._clock() < until else 0
         for number, form in enumerate(_FORMATS[first:], first):
             try:
-                written = self._call(body | _response_format(form, json_schema), deadline, calls)
+                written = self._call(body | _response_format(form, json_schema), deadline, calls, listener)
             except UpstreamHTTPError as error:
                 if error.upstream_status not in _FORMAT_REFUSALS or form == _FORMATS[-1]:
+                    raise
+                if listener and listener.has_heard:
                     raise
             else:
                 if number > first:
@@ -150,7 +197,9 @@ class OpenRouter:
                 return written
         raise AssertionError  # the last form returned or raised
 
-    def _call(self, body: dict[str, Any], deadline: float, calls: list[Call]) -> tuple[str, str | None]:
+    def _call(
+        self, body: dict[str, Any], deadline: float, calls: list[Call], listener: Listener | None
+    ) -> tuple[str, str | None]:
         """Make one call and append it to ``calls``; return what the model wrote and why it stopped."""
         started = monotonic()
         response: requests.Response | None = None
@@ -158,12 +207,17 @@ class OpenRouter:
         failure: UpstreamError | None = None
         try:
             with translated(UpstreamConnectionError, deadline):
-                response = self._send(body, deadline)
+                response = self._send(body, deadline, listener)
             with translated(UpstreamBrokenAnswer, deadline):
-                raw = read(response)
-            answer = parse(raw)
+                if is_stream := listener is not None and openrouter_stream.is_stream(response):
+                    openrouter_stream.read(response, answer, listener.hear)
+                else:
+                    answer |= parse(read(response))
             if response.status_code == 200 and (choice := openrouter_answers.choice_of(answer)):
-                return openrouter_answers.written(choice)
+                written = openrouter_answers.written(choice)
+                if listener and not is_stream:
+                    listener.hear(written[0])
+                return written
             raise openrouter_errors.translate(
                 status=response.status_code,
                 answer=answer,
@@ -172,6 +226,9 @@ class OpenRouter:
             )
         except UpstreamError as error:
             failure = error
+            if listener and listener.is_canceled():
+                failure = Canceled("the caller went away")
+                raise failure from error
             raise
         finally:
             status = None if response is None else response.status_code
@@ -188,16 +245,18 @@ class OpenRouter:
             if failure:
                 failure.model, failure.upstream_status = call.model, call.upstream_status
 
-    def _send(self, body: dict[str, Any], deadline: float) -> requests.Response:
+    def _send(self, body: dict[str, Any], deadline: float, listener: Listener | None) -> requests.Response:
         request = self._template.copy()
         request.body = to_json(body)
         request.headers["Content-Length"] = str(len(request.body))
         left_s = max(deadline - monotonic(), 0.001)
-        # The adapter alone: the session would follow redirects and keep cookies.
-        return self._session.get_adapter(self._url).send(
-            request,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
-        )
+        with streamed(listener.is_canceled) if listener else nullcontext():
+            # The adapter alone: the session would follow redirects and keep cookies.
+            return self._session.get_adapter(self._url).send(
+                request,
+                stream=listener is not None,
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
+            )
 
 
 def _response_format(form: str, json_schema: dict[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ def is_stream(response: requests.Response) -> bool:
 def read(response: requests.Response, answer: dict[str, Any], on_text: Callable[[str], None]) -> None:
     """Read a stream to its end: call ``on_text`` with each piece of what the model writes.
 
-    ``answer`` is filled as the answer in one piece would be, so that it tells what came before a failure, too. An error
-    in a chunk is left in it. Raises ``UpstreamBrokenAnswer``, ``UpstreamInvalidResponse`` and whatever the transport and
+    ``answer`` is filled as the answer in one piece would be; after a failure it tells what was told before. An error in
+    a chunk is left in it. Raises ``UpstreamBrokenAnswer``, ``UpstreamInvalidResponse`` and whatever the transport and
     zlib raise.
     """
     content: list[str] = []
@@ -39,14 +39,15 @@ def read(response: requests.Response, answer: dict[str, Any], on_text: Callable[
     finish_reason = None
     try:
         for data in _data(response):
-            if data == b"[DONE]":
-                break
+            if data == b"[DONE]":  # what follows is the end of the framing, with which the connection can be used again
+                continue
             chunk = parse(data)
             if not chunk:  # what it held is missing: cards could run into each other
                 raise UpstreamBrokenAnswer("a chunk of the stream is no JSON object")
             answer |= {name: chunk[name] for name in _TOLD if chunk.get(name)}
             if openrouter_answers.is_error(chunk):
                 answer |= chunk
+                response.close()
                 return
             choice = openrouter_answers.choice_of(chunk) or {}
             finish_reason = choice.get("finish_reason") or finish_reason
@@ -57,9 +58,9 @@ def read(response: requests.Response, answer: dict[str, Any], on_text: Callable[
                 on_text(text)
             message["refusal"] = delta.get("refusal") or message.get("refusal")
     except Exception:
-        if finish_reason is None:
+        response.close()
+        if finish_reason is None:  # else the model had ended, and only the usage is missing
             raise
-        response.close()  # the model had ended: only the usage is missing
     if finish_reason is None:
         raise UpstreamBrokenAnswer("the stream ended before the answer did")
     answer["choices"] = [{"message": message | {"content": "".join(content)}, "finish_reason": finish_reason}]
@@ -84,14 +85,10 @@ def _data(response: requests.Response) -> Iterator[bytes]:
 
 
 def _pieces(response: requests.Response) -> Iterator[bytes]:
+    # Some gateways compress unasked.
     packed = response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip", "deflate")
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32) if packed else None
     while piece := response.raw.read1(_PIECE_BYTES, decode_content=False):
-        while unpacker and (piece := unpacker.unconsumed_tail + piece):
-            if unpacked := unpacker.decompress(piece, _PIECE_BYTES):
-                yield unpacked
-            piece = b""
-            if not unpacker.unconsumed_tail:
-                break
-        if not unpacker:
-            yield piece
+        yield unpacker.decompress(piece, _MAX_LINE_BYTES) if unpacker else piece
+        if unpacker and unpacker.unconsumed_tail:
+            raise UpstreamInvalidResponse("the stream unpacks to too much")

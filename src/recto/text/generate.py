@@ -1,23 +1,25 @@
 """The one pipeline that every door calls: source text or topic → prompt → completion → proposals."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from recto.errors import UpstreamInvalidResponse
-from recto.providers.openrouter import Completion, OpenRouter
+from recto.errors import UpstreamError, UpstreamInvalidResponse
+from recto.providers.openrouter import Completion, Listener, OpenRouter
 from recto.text import prompt, proposals
 from recto.text.prompt import PROMPT_VERSION
 from recto.text.proposals import Bounds, Proposal
 from recto.text.source import SourceText, Topic
+from recto.text.stream import ProposalStream
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     """Proposals, and what they took: ``duration_ms`` is the wall time from prompt to proposals.
 
-    ``drops`` counts the cards that the model wrote and Recto did not keep, by reason.
+    ``drops`` counts the cards that the model wrote and Recto did not keep, by reason. ``failure``: what ended a
+    streamed answer after its first proposal.
     """
 
     proposals: list[Proposal]
@@ -25,6 +27,28 @@ class Generation:
     completion: Completion
     prompt_version: str
     duration_ms: int
+    failure: UpstreamError | None = None
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why the model did not write all that it would have; None if it did."""
+        if self.failure:
+            return self.failure.code
+        return _CUT_OFF.get(self.completion.finish_reason or "")
+
+
+_CUT_OFF = {"length": "max_tokens", "content_filter": "content_filter"}
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who is shown proposals as they are written: called with each one, and asked whether nobody is there any more.
+
+    Both are called from the thread that generates; ``on_proposal`` must not raise.
+    """
+
+    on_proposal: Callable[[Proposal], None]
+    is_gone: Callable[[], bool]
 
 
 def ask(
@@ -35,25 +59,52 @@ def ask(
     bounds: Bounds,
     prompt_version: str = PROMPT_VERSION,
     known: Sequence[str] = (),
+    audience: Audience | None = None,
 ) -> Generation:
     """Ask ``model`` for flashcards and keep the good ones, which may be none.
 
-    ``known`` are fronts that must not come again, the newest last. Raises ``UpstreamError``, and ``InvalidRequest``
-    for an unknown ``prompt_version``.
+    ``known`` are fronts that must not come again, the newest last. An ``audience`` is shown the proposals as they are
+    written; a failure after the first one is the generation's. Raises ``UpstreamError``, and ``InvalidRequest`` for an
+    unknown ``prompt_version``.
     """
     started = monotonic()
     asked = prompt.build(material, bounds, version=prompt_version, known=known)
-    completion = provider.complete(
-        model=model, system=asked.system, user=asked.user, schema_name=asked.schema_name, schema=asked.schema
-    )
-    parsed = proposals.parse(completion.content, bounds, known)
+    stream = ProposalStream(bounds, known) if audience else None
+    failure = None
+    try:
+        completion = provider.complete(
+            model=model,
+            system=asked.system,
+            user=asked.user,
+            schema_name=asked.schema_name,
+            schema=asked.schema,
+            listener=_listener(stream, audience) if stream and audience else None,
+        )
+    except UpstreamError as error:
+        if not (stream and stream.proposals):
+            raise
+        failure = error
+        completion = Completion(stream.content, None, error.calls)
+    parsed = stream.finish() if stream else proposals.parse(completion.content, bounds, known)
+    if audience and stream:
+        for proposal in parsed.proposals[len(stream.proposals) :]:
+            audience.on_proposal(proposal)
     return Generation(
         proposals=parsed.proposals,
         drops=parsed.drops,
         completion=completion,
         prompt_version=prompt_version,
         duration_ms=round((monotonic() - started) * 1000),
+        failure=failure,
     )
+
+
+def _listener(stream: ProposalStream, audience: Audience) -> Listener:
+    def hear(text: str) -> None:
+        for proposal in stream.feed(text):
+            audience.on_proposal(proposal)
+
+    return Listener(hear, audience.is_gone)
 
 
 def generate(
@@ -64,9 +115,18 @@ def generate(
     bounds: Bounds,
     prompt_version: str = PROMPT_VERSION,
     known: Sequence[str] = (),
+    audience: Audience | None = None,
 ) -> Generation:
     """``ask``, where an answer without a proposal is a failure: raises ``UpstreamInvalidResponse`` for it."""
-    generation = ask(provider, material, model=model, bounds=bounds, prompt_version=prompt_version, known=known)
+    generation = ask(
+        provider,
+        material,
+        model=model,
+        bounds=bounds,
+        prompt_version=prompt_version,
+        known=known,
+        audience=audience,
+    )
     if not generation.proposals:
         raise unusable(generation)
     return generation
