@@ -24,6 +24,15 @@ class Call:
     cost_usd: Decimal | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a call took, told after it."""
+
+    tokens_input: int
+    tokens_output: int
+    cost_usd: Decimal
+
+
 class MadeCalls:
     """The sums over ``calls``, which were made in this order.
 
@@ -37,6 +46,11 @@ class MadeCalls:
     def request_id(self) -> str | None:
         """The provider's name for the last call, under which it can be asked about it."""
         return self.calls[-1].request_id if self.calls else None
+
+    @property
+    def untold(self) -> list[str]:
+        """The provider's names for the calls of which it has not said what they took."""
+        return [call.request_id for call in self.calls if call.request_id and call.tokens_output is None]
 
     @property
     def tokens_input(self) -> int | None:

@@ -83,7 +83,7 @@ def render_metrics(shared: Gauges | None) -> bytes:
 
 def generated(generation: Generation, *, models: Collection[str]) -> dict[str, object]:
     """Count a generation and return what a log line says of it; ``models`` are those that have metrics of their own."""
-    upstream_total.labels("success").inc()
+    upstream_total.labels(generation.failure.log_code if generation.failure else "success").inc()
     upstream_seconds.observe(generation.duration_ms / 1000)
     proposals_total.inc(len(generation.proposals))
     for reason, count in generation.drops.items():
@@ -92,6 +92,7 @@ def generated(generation: Generation, *, models: Collection[str]) -> dict[str, o
         "upstream_ms": generation.duration_ms,
         "generated_count": len(generation.proposals),
         "dropped": dict(generation.drops),
+        "incomplete": generation.incomplete,
     }
 
 

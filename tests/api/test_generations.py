@@ -38,7 +38,8 @@ def test_a_source_text_becomes_proposals_and_a_record(client, path):
     response = client.post(path, json=body())
     assert response.status_code == 200
     answer = response.json
-    assert set(answer) == {"generation_id", "flashcards_proposals", "generated_count"}
+    assert set(answer) == {"generation_id", "flashcards_proposals", "generated_count", "dropped", "incomplete"}
+    assert (answer["dropped"], answer["incomplete"]) == ({}, None)
     proposals = answer["flashcards_proposals"]
     assert answer["generated_count"] == len(proposals) >= 3
     assert len({proposal["temp_id"] for proposal in proposals}) == len(proposals)

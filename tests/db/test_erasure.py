@@ -241,6 +241,7 @@ def test_a_forgotten_user_is_nowhere(client, open_client):
         each.post(f"/decks/{uuid4()}/generation", json={"source_text": TEXT, "count": 3})
         assert each.work() == ["succeeded"]
         each.add_render()
+        each.query(f"insert into recto.untold_costs values ('{uuid4()}', '{each.user_id}', gen_random_uuid())")
     tables = [
         row["name"]
         for row in client.query(

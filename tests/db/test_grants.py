@@ -45,6 +45,7 @@ WRITES = {
         "recto.alerts": {"UPDATE"},
         "recto.files_to_delete": {"DELETE"},
         "recto.idempotency_keys": {"DELETE"},
+        "recto.untold_costs": {"UPDATE", "DELETE"},
     },
 }
 READS = {
@@ -52,8 +53,9 @@ READS = {
     "recto_service": {f"public.{table}" for table in USERS_TABLES}
     | {"recto.idempotency_keys", "recto.images", "recto.jobs", "recto.migrations", "recto.rate_limits"},
     "recto_worker": {f"public.{table}" for table in USERS_TABLES}
-    | {"recto.alerts", "recto.files_to_delete", "recto.idempotency_keys", "recto.migrations"},
+    | {"recto.alerts", "recto.files_to_delete", "recto.idempotency_keys", "recto.migrations", "recto.untold_costs"},
 }
+WRITES_UNREAD = {("recto_service", "recto.untold_costs"): {"INSERT"}}
 EXECUTES = {
     "public": {"record_generation", "record_generation_error"},  # which check their caller themselves
     "recto_service": {
@@ -66,7 +68,7 @@ EXECUTES = {
         "renew_leases",
         "without_texts",
     },
-    "recto_worker": {"erase_jobs", "forget_user", "renew_leases", "without_texts"},
+    "recto_worker": {"erase_jobs", "forget_user", "renew_leases", "tell_cost", "without_texts"},
 }
 
 
@@ -97,7 +99,7 @@ def grants(url):
 
 
 def test_on_supabase_users_may_read_and_nobody_else_anything(supabase):
-    expected = {}
+    expected = dict(WRITES_UNREAD)
     for role, tables in READS.items():
         for table in tables:
             expected[role, table] = {"SELECT"} | WRITES.get(role, {}).get(table, set())
@@ -109,7 +111,7 @@ def test_on_a_plain_postgresql_it_is_the_same(database):
         (role, table): {"SELECT"} | WRITES.get(role, {}).get(table, set())
         for role, tables in READS.items()
         for table in tables
-    }
+    } | WRITES_UNREAD
     assert grants(database) == expected
 
 
@@ -209,8 +211,14 @@ def test_acting_for_one_user_the_service_writes_nothing_of_anothers(two, stateme
 @pytest.mark.parametrize(
     "call",
     [
-        "recto.record_generation(%s, %s, gen_random_uuid(), 'm', 1, repeat('a', 64), 1000, 1, '1', 1, 1, 1, false)",
-        "recto.record_generation_error(%s, %s, gen_random_uuid(), 'm', repeat('a', 64), 999, 'c', 'm', 1, 1, 1, false)",
+        (
+            "recto.record_generation(%s, %s, gen_random_uuid(), 'm', 1, repeat('a', 64), 1000, 1, '1', 1, 1, 1, false,"
+            " null, '{}', null, '{}')"
+        ),
+        (
+            "recto.record_generation_error(%s, %s, gen_random_uuid(), 'm', repeat('a', 64), 999, 'c', 'm', 1, 1, 1,"
+            " false, '{}')"
+        ),
     ],
 )
 def test_only_the_service_records_and_only_for_the_user_of_the_claims(client, call):

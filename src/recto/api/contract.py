@@ -84,6 +84,19 @@ class ReportAccepted(Body):
     accepted_edited_count: Annotated[StrictInt, Field(ge=0, description="After an edit."), INTEGRAL]
 
 
+Dropped = Annotated[
+    dict[str, int],
+    Field(description="How many cards the model wrote that are not proposed, by reason.", examples=[{"duplicate": 1}]),
+]
+Incomplete = Annotated[
+    str | None,
+    Field(
+        description="Why the model did not write all that it would have; null if it did. `max_tokens`, "
+        "`content_filter`, or the code of the failure that ended a stream, such as `upstream_timeout`."
+    ),
+]
+
+
 class FlashcardProposal(BaseModel):
     """A flashcard that the model proposes. Plain text: never interpret it as HTML."""
 
@@ -104,6 +117,17 @@ class CreatedGeneration(BaseModel):
     ]
     flashcards_proposals: Annotated[list[FlashcardProposal], Field(min_length=1)]
     generated_count: Annotated[int, Field(ge=1)]
+    dropped: Dropped
+    incomplete: Incomplete
+
+
+class GenerationDone(BaseModel):
+    """The data of the event `done`, the last one of a stream of proposals."""
+
+    generation_id: int | None
+    generated_count: int
+    dropped: Dropped
+    incomplete: Incomplete
 
 
 class Generation(BaseModel):
@@ -123,6 +147,9 @@ class Generation(BaseModel):
     tokens_input: int | None
     tokens_output: int | None
     cost_usd: float | None
+    dropped: Dropped
+    incomplete: Incomplete
+    first_proposal_ms: Annotated[int | None, Field(description="Until the first card was there; null if not streamed.")]
     created_at: datetime
     updated_at: datetime
 

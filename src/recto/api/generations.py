@@ -1,19 +1,26 @@
 """``/generations`` and ``/generation-error-logs``: make proposals, and read back what they took."""
 
-from typing import TypeVar
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from flask import Blueprint, Response, g, request
 
-from recto.api import contract
+from recto import telemetry
+from recto.api import contract, event_streams
 from recto.api.auth import require_user
 from recto.api.context import respond, runtime
-from recto.api.idempotency import idempotent
+from recto.api.idempotency import answer_keeper_of_stream, idempotent
 from recto.api.limits import limited
 from recto.api.operation import operation
 from recto.db import generations
-from recto.errors import NotFound
+from recto.errors import NotFound, RectoError
 from recto.jobs import synchronous
+from recto.text.generate import Audience
+from recto.text.proposals import Proposal
 from recto.text.source import SourceText
+
+P = ParamSpec("P")
 
 Row = TypeVar("Row", generations.GenerationRow, generations.GenerationErrorLogRow)
 
@@ -21,26 +28,96 @@ blueprint = Blueprint("generations", __name__)
 blueprint.before_request(require_user)
 
 
+def in_the_form_asked_for(view: Callable[P, Response]) -> Callable[P, Response]:
+    """Turn an answer that is there already into the events that it was sent as, or would have been."""
+
+    @wraps(view)
+    def answered(*args: P.args, **kwargs: P.kwargs) -> Response:
+        response = view(*args, **kwargs)
+        if response.status_code != 200 or not response.is_json or not event_streams.are_wanted():
+            return response
+        created = contract.CreatedGeneration.model_validate_json(response.get_data())
+        events = [event_streams.event("proposal", proposal) for proposal in created.flashcards_proposals]
+        events.append(event_streams.event("done", _done(created)))
+        replayed = {name: response.headers[name] for name in ("Idempotent-Replayed",) if name in response.headers}
+        return event_streams.respond(iter(events), **replayed)
+
+    return answered
+
+
 @blueprint.post("/generations")
-@operation("createGeneration", body=contract.CreateGeneration, answers={200: contract.CreatedGeneration}, errors=(502,))
+@operation(
+    "createGeneration",
+    body=contract.CreateGeneration,
+    answers={200: contract.CreatedGeneration},
+    errors=(502,),
+    events="`proposal` with each of `flashcards_proposals` as soon as it is written; then `done` with `generation_id`, "
+    "`generated_count`, `dropped` and `incomplete`.",
+)
+@in_the_form_asked_for
 @idempotent
 @limited
 def create() -> Response:
-    """Make flashcard proposals of a source text, and wait for them."""
+    """Make flashcard proposals of a source text, and wait for them.
+
+    With `Accept: text/event-stream` each proposal comes as soon as it is written. Until the first one failures are
+    ordinary answers; after it the cards stay, and `done` says why there are no more.
+    """
     source = SourceText(contract.CreateGeneration.parse(request).source_text)
     g.outcome = {}
-    made = synchronous.run(runtime(), g.user.id, source, g.outcome)
-    proposals = made.generation.proposals
-    return respond(
-        contract.CreatedGeneration(
-            generation_id=made.record_id,
-            flashcards_proposals=[
-                contract.FlashcardProposal(temp_id=f"temp-{number}", front=proposal.front, back=proposal.back)
-                for number, proposal in enumerate(proposals, 1)
-            ],
-            generated_count=len(proposals),
-        )
+    if event_streams.are_wanted():
+        return _streamed(source)
+    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome)))
+
+
+def _streamed(source: SourceText) -> Response:
+    held, user_id, facts, request_id = runtime(), g.user.id, g.outcome, g.request_id
+    keep_answer = answer_keeper_of_stream()
+
+    def generate(emit: event_streams.Emit, is_gone: Callable[[], bool]) -> None:
+        shown: list[contract.FlashcardProposal] = []
+
+        def show(proposal: Proposal) -> None:
+            shown.append(_proposal(len(shown) + 1, proposal))
+            emit("proposal", shown[-1])
+
+        try:
+            created = _created(synchronous.run(held, user_id, source, facts, Audience(show, is_gone)))
+            if keep_answer:
+                keep_answer(created.model_dump_json().encode())
+            done = _done(created)
+        except Exception as error:
+            if not shown:
+                raise
+            telemetry.log_failure(error)
+            done = contract.GenerationDone(
+                generation_id=None, generated_count=len(shown), dropped={}, incomplete=RectoError.code
+            )
+        emit("done", done)
+        telemetry.log.info("generation_streamed", request_id=request_id, user_id=str(user_id), **facts)
+
+    events = event_streams.run(generate, finish=keep_answer is not None)
+    g.is_answer_kept = True
+    return event_streams.respond(events)
+
+
+def _created(made: synchronous.Generated) -> contract.CreatedGeneration:
+    generation = made.generation
+    return contract.CreatedGeneration(
+        generation_id=made.record_id,
+        flashcards_proposals=[_proposal(number, proposal) for number, proposal in enumerate(generation.proposals, 1)],
+        generated_count=len(generation.proposals),
+        dropped=dict(generation.drops),
+        incomplete=generation.incomplete,
     )
+
+
+def _proposal(number: int, proposal: Proposal) -> contract.FlashcardProposal:
+    return contract.FlashcardProposal(temp_id=f"temp-{number}", front=proposal.front, back=proposal.back)
+
+
+def _done(created: contract.CreatedGeneration) -> contract.GenerationDone:
+    return contract.GenerationDone.model_validate(created, from_attributes=True)
 
 
 @blueprint.get("/generations")

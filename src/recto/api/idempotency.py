@@ -100,6 +100,22 @@ def answer_keeper(job_id: UUID, respond: Callable[[Results], Response]) -> Calla
     return lambda conn, results: idempotency.store_in(conn, claim, _answer(respond(results), job_id))
 
 
+def answer_keeper_of_stream() -> Callable[[bytes], None] | None:
+    """Return what keeps the JSON of a streamed answer once it is whole; None if the request has no key."""
+    claim: Claim | None = g.get("idempotency_claim")
+    if claim is None:
+        return None
+    pool = runtime().pool
+
+    def keep(body: bytes) -> None:
+        try:
+            idempotency.store(pool, claim, Answer(200, body, None, None))
+        except psycopg.Error as error:  # the caller gets the answer all the same
+            log_failure(error)
+
+    return keep
+
+
 def _answer(response: Response, job_id: UUID | None) -> Answer:
     return Answer(
         response.status_code,

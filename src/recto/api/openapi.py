@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 from werkzeug.routing import IntegerConverter, Rule
 
+from recto.api import event_streams
 from recto.api.auth import require_user
 from recto.api.contract import Body, Error, Query
 from recto.api.operation import Operation
@@ -126,6 +127,8 @@ def _describe(rule: Rule, operation: Operation, *, public: bool) -> dict[str, An
     done = common | {name: _header(description) for name, description in operation.headers.items()}
     if operation.idempotent:
         done |= _REPLAYED
+    schema = {"type": "string", "description": operation.events}
+    events = {event_streams.MEDIA_TYPE: {"schema": schema}} if operation.events else {}
     errors = dict.fromkeys(_errors(operation, parameters, public=public), Error)
     described: dict[str, Any] = {
         "operationId": operation.id,
@@ -135,7 +138,7 @@ def _describe(rule: Rule, operation: Operation, *, public: bool) -> dict[str, An
             str(status): {
                 "description": _STATUSES[status],
                 "headers": done if status < 400 else common | _ERROR_HEADERS.get(status, {}),
-                **({"content": _content(answer)} if answer else {}),
+                **({"content": _content(answer) | (events if status == 200 else {})} if answer else {}),
             }
             for status, answer in sorted((errors | dict(operation.answers)).items())
         },

@@ -25,6 +25,7 @@ class Operation:
     query: type[Query] | None
     headers: Mapping[str, str]
     request_headers: Mapping[str, str]
+    events: str | None
     limited: bool = False
     idempotent: bool = False
 
@@ -47,6 +48,7 @@ def operation(
     query: type[Query] | None = None,
     headers: Mapping[str, str] | None = None,
     request_headers: Mapping[str, str] | None = None,
+    events: str | None = None,
 ) -> Callable[[View], View]:
     """Declare a view's part of the API. Whether it is ``limited`` and ``idempotent`` is read from those decorators.
 
@@ -55,7 +57,7 @@ def operation(
     ``answers``: by status the model of the answer, its media type, or None for an empty one. ``errors``: the statuses
     that the document cannot know from the rest of the declaration, the route and its decorators. ``body`` and
     ``query``: what the view parses. ``headers``: what the answers carry; ``request_headers``: what may be sent; both
-    by name, with a sentence each.
+    by name, with a sentence each. ``events``: which events a 200 has, where they may be asked for in place of JSON.
     """
 
     def declare(view: View) -> View:
@@ -70,6 +72,7 @@ def operation(
             query=query,
             headers=headers or {},
             request_headers=request_headers or {},
+            events=events,
         )
         return view
 

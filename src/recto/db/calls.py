@@ -8,6 +8,7 @@ from psycopg import Connection
 from recto.calls import Call
 
 _RECORD_CALLS = """
+    with recorded as (
     insert into generation_attempts as known (job_id, number, call, user_id, model, started_at, duration_ms, outcome,
         upstream_status, request_id, tokens_input, tokens_output, cost_usd)
     select job.id, %(number)s, %(first_call)s + n - 1, job.user_id, model,
@@ -21,6 +22,11 @@ _RECORD_CALLS = """
     on conflict (job_id, number, call) do update set (model, duration_ms, outcome, upstream_status, request_id,
         tokens_input, tokens_output, cost_usd) = (excluded.model, excluded.duration_ms, excluded.outcome,
         excluded.upstream_status, excluded.request_id, excluded.tokens_input, excluded.tokens_output, excluded.cost_usd)
+    returning request_id, user_id, job_id, tokens_output
+    )
+    insert into recto.untold_costs (request_id, user_id, job_id)
+    select request_id, user_id, job_id from recorded where request_id is not null and tokens_output is null
+    on conflict do nothing
 """
 
 
@@ -35,7 +41,10 @@ def open_call(conn: Connection, job_id: UUID, call: int) -> None:
 
 
 def record_calls(conn: Connection, job_id: UUID, attempt: int, calls: Sequence[Call], first_call: int) -> None:
-    """Record calls of an attempt, numbered from ``first_call``; repeating it changes nothing."""
+    """Record calls of an attempt, numbered from ``first_call``; repeating it changes nothing.
+
+    What a call took that did not say so will be asked for.
+    """
     conn.execute(
         _RECORD_CALLS,
         {

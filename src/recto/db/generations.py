@@ -7,6 +7,7 @@ from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from recto.db.pool import Pool, as_service, as_user, claims
 from recto.errors import InvalidRequest, NotFound, ReviewedHere, UpstreamError
@@ -30,6 +31,9 @@ class GenerationRow:
     tokens_input: int | None
     tokens_output: int | None
     cost_usd: Decimal | None
+    dropped: dict[str, int]
+    incomplete: str | None
+    first_proposal_ms: int | None
     created_at: datetime
     updated_at: datetime
 
@@ -53,21 +57,23 @@ class GenerationErrorLogRow:
 _MAX_ID = 2**63 - 1
 
 _RECORD = """
-    select recto.record_generation(%s, %s, %s, %s, %s::int, %s, %s::int, %s::int, %s, %s::int, %s::int, %s::numeric, %s)
+    select recto.record_generation(%s, %s, %s, %s, %s::int, %s, %s::int, %s::int, %s, %s::int, %s::int, %s::numeric, %s,
+        %s, %s, %s::int, %s::text[])
 """
 _RECORD_ERROR = """
-    select recto.record_generation_error(%s, %s, %s, %s, %s, %s::int, %s, %s, %s::int, %s::int, %s::numeric, %s)
+    select recto.record_generation_error(%s, %s, %s, %s, %s, %s::int, %s, %s, %s::int, %s::int, %s::numeric, %s,
+        %s::text[])
 """
 _FIND = """
     select id, model, generated_count, accepted_unedited_count, accepted_edited_count, source_text_hash,
-        source_text_length, generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, created_at,
-        updated_at
+        source_text_length, generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, dropped,
+        incomplete, first_proposal_ms, created_at, updated_at
     from generations where user_id = %s and id = %s
 """
 _NEWEST = """
     select id, model, generated_count, accepted_unedited_count, accepted_edited_count, source_text_hash,
-        source_text_length, generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, created_at,
-        updated_at
+        source_text_length, generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, dropped,
+        incomplete, first_proposal_ms, created_at, updated_at
     from generations where user_id = %s and id < %s order by id desc limit %s
 """
 _NEWEST_ERRORS = """
@@ -109,6 +115,10 @@ def record(
                 completion.tokens_output,
                 completion.cost_usd,
                 counted,
+                generation.incomplete,
+                Jsonb(generation.drops),
+                generation.first_proposal_ms,
+                completion.untold,
             ),
         ).fetchone()
     assert row is not None  # noqa: S101  a scalar function always returns one row
@@ -138,6 +148,7 @@ def record_error(
                 error.tokens_output,
                 error.cost_usd,
                 counted,
+                error.untold,
             ),
         )
 

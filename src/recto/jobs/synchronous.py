@@ -12,7 +12,7 @@ from recto.db.commit import Delayed
 from recto.db.starts import Lease, NewJob
 from recto.errors import UpstreamError
 from recto.runtime import WorkerRuntime
-from recto.text.generate import Generation, generate
+from recto.text.generate import Audience, Generation, generate
 from recto.text.prompt import PROMPT_VERSION
 from recto.text.source import SourceText
 
@@ -25,12 +25,18 @@ class Generated:
     generation: Generation
 
 
-def run(runtime: WorkerRuntime, user_id: UUID, source: SourceText, facts: dict[str, Any]) -> Generated:
+def run(
+    runtime: WorkerRuntime,
+    user_id: UUID,
+    source: SourceText,
+    facts: dict[str, Any],
+    audience: Audience | None = None,
+) -> Generated:
     """Generate and leave one row in ``generations``, or one in ``generation_error_logs`` and raise ``UpstreamError``.
 
     Under a quota a place is reserved first, which the row turns into a debit or gives back: raises ``QuotaExceeded``.
-    If the database is away for longer than the process is patient, the row is written as soon as it is back. ``facts``
-    receives what a log line says of it.
+    An ``audience`` is shown the proposals as they are written. If the database is away for longer than the process is
+    patient, the row is written as soon as it is back. ``facts`` receives what a log line says of it.
     """
     model, quota = runtime.settings.openrouter_model, runtime.settings.quota_generations_per_month
     models = runtime.settings.configured_models
@@ -48,7 +54,7 @@ def run(runtime: WorkerRuntime, user_id: UUID, source: SourceText, facts: dict[s
     with runtime.leases.renewed(job_id) if counted else nullcontext():
         started = perf_counter()
         try:
-            generation = generate(runtime.openrouter, source, model=model, bounds=runtime.bounds)
+            generation = generate(runtime.openrouter, source, model=model, bounds=runtime.bounds, audience=audience)
         except UpstreamError as error:
             failed = error  # this name outlives the block
             seconds = perf_counter() - started

@@ -16,6 +16,7 @@ from recto.db.claims import Attempt
 from recto.db.images import KIND
 from recto.db.listener import WAKE_UPS, Listener
 from recto.errors import Unavailable
+from recto.jobs.costs import ask_for_costs
 from recto.jobs.images import delete_files, run_image
 from recto.jobs.run import run
 from recto.providers import webhook
@@ -27,6 +28,7 @@ from recto.times import Times
 _ERASE_EVERY_S = 600.0
 _ALERT_EVERY_S = 10.0
 _DELETE_FILES_EVERY_S = 10.0
+_ASK_FOR_COSTS_EVERY_S = 5.0
 _DATABASE_AWAY_PAUSE_S = 1.0
 
 
@@ -73,6 +75,7 @@ class _Worker:
                 (_ERASE_EVERY_S, erase),
                 (_ALERT_EVERY_S, alert),
                 (_DELETE_FILES_EVERY_S, delete_files),
+                (_ASK_FOR_COSTS_EVERY_S, ask_for_costs),
             )
         ]
         for thread in periodic:

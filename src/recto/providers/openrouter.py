@@ -10,12 +10,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
+from urllib.parse import quote
 
 import requests
 import urllib3
 from pydantic_core import to_json
 
-from recto.calls import Call, MadeCalls
+from recto.calls import Call, MadeCalls, Spent
 from recto.errors import (
     Canceled,
     UpstreamBrokenAnswer,
@@ -34,6 +35,9 @@ _LONGEST_RETRY_PAUSE_S = 2.0
 # How an answer is asked for, from the strictest form to none. After one of these statuses the next form is tried.
 _FORMATS = ("json_schema", "json_object", "plain")
 _FORMAT_REFUSALS = frozenset({400, 404, 415, 422})
+
+# Asking what a past call took.
+_LOOK_TIMEOUT_S = 10.0
 
 # A model that refuses a form may learn it, or be served by another provider.
 _REFUSAL_REMEMBERED_S = 600.0
@@ -101,19 +105,20 @@ class OpenRouter:
         self._quick_retry = quick_retry
         self._clock = clock
         self._refusals: dict[str, tuple[int, float]] = {}  # model -> how many of _FORMATS it refuses, until when
+        self._base_url = base_url
         self._url = f"{base_url}/chat/completions"
+        self._headers = {
+            "Authorization": f"Bearer {api_key}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "recto",
+            "X-OpenRouter-Title": "Recto",
+        }
         # Preparing a request takes a third of a call's time; only the body differs.
         self._template = requests.Request(
             "POST",
             self._url,
-            headers={
-                "Authorization": f"Bearer {api_key}",
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": "recto",
-                "X-OpenRouter-Title": "Recto",
-            },
+            headers=self._headers | {"Content-Type": "application/json"},
         ).prepare()
 
     def complete(
@@ -149,6 +154,22 @@ class OpenRouter:
             error.calls = tuple(calls)
             raise
         return Completion(content, finish_reason, tuple(calls))
+
+    def spent(self, request_id: str) -> Spent | None:
+        """Ask what a past call took; None if the provider does not know it, or not yet."""
+        url = f"{self._base_url}/generation?id={quote(request_id, safe='')}"
+        request = requests.Request("GET", url, headers=self._headers).prepare()
+        deadline = monotonic() + _LOOK_TIMEOUT_S
+        try:
+            with translated(UpstreamConnectionError, deadline):
+                response = self._session.get_adapter(url).send(
+                    request,
+                    timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=_LOOK_TIMEOUT_S),  # type: ignore[arg-type]
+                )
+                answer = parse(read(response))
+        except UpstreamError:
+            return None
+        return openrouter_answers.spent(answer) if response.status_code == 200 else None
 
     def _try(
         self, body: dict[str, Any], json_schema: dict[str, Any], calls: list[Call], listener: Listener | None

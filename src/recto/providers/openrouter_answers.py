@@ -7,6 +7,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from recto.calls import Spent
 from recto.errors import UpstreamInvalidResponse
 
 # More than any call takes, and little enough for the sums over a job's calls: they are stored as int4, numeric(12, 6).
@@ -63,6 +64,19 @@ def usage(answer: dict[str, Any]) -> dict[str, Any]:
         "tokens_output": _count(usage.get("completion_tokens")),
         "cost_usd": _cost(usage.get("cost")),
     }
+
+
+def spent(answer: dict[str, Any]) -> Spent | None:
+    """Return what a past call took, as OpenRouter's ``GET /generation`` tells it; None if it does not."""
+    told = answer.get("data")
+    told = told if isinstance(told, dict) else {}
+    # Those of the model's own tokenizer, as in the usage of an answer.
+    tokens_input = _count(told.get("native_tokens_prompt", told.get("tokens_prompt")))
+    tokens_output = _count(told.get("native_tokens_completion", told.get("tokens_completion")))
+    cost_usd = _cost(told.get("total_cost"))
+    if tokens_input is None or tokens_output is None or cost_usd is None:
+        return None
+    return Spent(tokens_input, tokens_output, cost_usd)
 
 
 def text(content: Any) -> str:

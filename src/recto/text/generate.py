@@ -9,7 +9,7 @@ from recto.errors import UpstreamError, UpstreamInvalidResponse
 from recto.providers.openrouter import Completion, Listener, OpenRouter
 from recto.text import prompt, proposals
 from recto.text.prompt import PROMPT_VERSION
-from recto.text.proposals import Bounds, Proposal
+from recto.text.proposals import Bounds, ParsedProposals, Proposal
 from recto.text.source import SourceText, Topic
 from recto.text.stream import ProposalStream
 
@@ -18,8 +18,8 @@ from recto.text.stream import ProposalStream
 class Generation:
     """Proposals, and what they took: ``duration_ms`` is the wall time from prompt to proposals.
 
-    ``drops`` counts the cards that the model wrote and Recto did not keep, by reason. ``failure``: what ended a
-    streamed answer after its first proposal.
+    ``drops`` counts the cards that the model wrote and Recto did not keep, by reason. Of an answer with an audience
+    ``failure`` is what ended it after its first proposal, and ``first_proposal_ms`` when that was there.
     """
 
     proposals: list[Proposal]
@@ -28,6 +28,7 @@ class Generation:
     prompt_version: str
     duration_ms: int
     failure: UpstreamError | None = None
+    first_proposal_ms: int | None = None
 
     @property
     def incomplete(self) -> str | None:
@@ -69,7 +70,7 @@ def ask(
     """
     started = monotonic()
     asked = prompt.build(material, bounds, version=prompt_version, known=known)
-    stream = ProposalStream(bounds, known) if audience else None
+    shown = _Shown(ProposalStream(bounds, known), audience, started) if audience else None
     failure = None
     try:
         completion = provider.complete(
@@ -78,17 +79,14 @@ def ask(
             user=asked.user,
             schema_name=asked.schema_name,
             schema=asked.schema,
-            listener=_listener(stream, audience) if stream and audience else None,
+            listener=Listener(shown.hear, shown.audience.is_gone) if shown else None,
         )
     except UpstreamError as error:
-        if not (stream and stream.proposals):
+        if not (shown and shown.stream.proposals):
             raise
         failure = error
-        completion = Completion(stream.content, None, error.calls)
-    parsed = stream.finish() if stream else proposals.parse(completion.content, bounds, known)
-    if audience and stream:
-        for proposal in parsed.proposals[len(stream.proposals) :]:
-            audience.on_proposal(proposal)
+        completion = Completion(shown.stream.content, None, error.calls)
+    parsed = shown.finish() if shown else proposals.parse(completion.content, bounds, known)
     return Generation(
         proposals=parsed.proposals,
         drops=parsed.drops,
@@ -96,15 +94,32 @@ def ask(
         prompt_version=prompt_version,
         duration_ms=round((monotonic() - started) * 1000),
         failure=failure,
+        first_proposal_ms=shown.first_ms if shown else None,
     )
 
 
-def _listener(stream: ProposalStream, audience: Audience) -> Listener:
-    def hear(text: str) -> None:
-        for proposal in stream.feed(text):
-            audience.on_proposal(proposal)
+class _Shown:
+    """What an audience has been shown of an answer."""
 
-    return Listener(hear, audience.is_gone)
+    def __init__(self, stream: ProposalStream, audience: Audience, started: float) -> None:
+        self.stream = stream
+        self.audience = audience
+        self.first_ms: int | None = None
+        self._started = started
+
+    def hear(self, text: str) -> None:
+        self._show(self.stream.feed(text))
+
+    def finish(self) -> ParsedProposals:
+        parsed = self.stream.finish()
+        self._show(parsed.proposals[len(self.stream.proposals) :])
+        return parsed
+
+    def _show(self, shown: list[Proposal]) -> None:
+        for proposal in shown:
+            if self.first_ms is None:
+                self.first_ms = round((monotonic() - self._started) * 1000)
+            self.audience.on_proposal(proposal)
 
 
 def generate(
