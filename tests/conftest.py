@@ -30,6 +30,7 @@ from recto.db.claims import Attempt
 from recto.jobs.images import run_image
 from recto.jobs.run import run
 from recto.runtime import Runtime, openrouter
+from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import SandboxServer
 from recto.sandbox.server import start as start_sandbox
 from recto.settings import DevelopmentSettings, Settings
@@ -260,6 +261,28 @@ def open_client(settings: Settings) -> Iterator[Callable[..., Client]]:
 def client(open_client: Callable[..., Client]) -> Client:
     """A user's client of an app in this process."""
     return open_client()
+
+
+@pytest.fixture
+def open_images(open_client: Callable[..., Client], sandbox: SandboxServer, tmp_path: Path) -> Callable[..., Client]:
+    """Make clients of an app with pictures on; no webhook reaches it."""
+
+    def open_(**changes) -> Client:
+        address = {"public_base_url": "http://127.0.0.1:9"}
+        return open_client(**_with_pictures(sandbox, tmp_path / "files") | address | changes)
+
+    return open_
+
+
+def _with_pictures(sandbox: SandboxServer, files: Path) -> dict[str, object]:
+    return {
+        "replicate_api_token": "r8_a-token",
+        "replicate_base_url": sandbox.replicate_url,
+        "replicate_output_hosts": (sandbox.replicate_url,),
+        "replicate_webhook_secret": SIGNING_SECRET,
+        "replicate_timeout_ms": 3000,
+        "storage_url": f"file://{files}",
+    }
 
 
 @pytest.fixture

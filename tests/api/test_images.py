@@ -21,27 +21,6 @@ WISH = {"mode": "imagine", "prompt": "a fox"}
 
 
 @pytest.fixture
-def open_images(open_client, sandbox, tmp_path):
-    """Make clients of an app with pictures on; no webhook reaches it."""
-
-    def open_(**changes):
-        return open_client(
-            **{
-                "replicate_api_token": "r8_a-token",
-                "replicate_base_url": sandbox.replicate_url,
-                "replicate_output_hosts": (sandbox.replicate_url,),
-                "replicate_webhook_secret": SIGNING_SECRET,
-                "replicate_timeout_ms": 3000,
-                "public_base_url": "http://127.0.0.1:9",
-                "storage_url": f"file://{tmp_path}/files",
-            }
-            | changes
-        )
-
-    return open_
-
-
-@pytest.fixture
 def images(open_images):
     return open_images()
 
