@@ -149,7 +149,7 @@ def test_every_refusal_is_said_on_the_card(page):
     answer = {"status": 429, "json": {"error": "RATE_LIMITED", "message": ""}, "headers": {"Retry-After": "1"}}
     page.route(PICTURES, lambda route: route.fulfill(**answer), times=1)
     button(page, "Try again to illustrate card 1").click()
-    expect(line(page)).to_contain_text("This server’s limit is reached. Goes on in 1 s")
+    expect(line(page)).to_contain_text("This server’s limit is reached. Goes on at")
     is_loaded(page)  # by itself
 
 
@@ -159,6 +159,20 @@ def test_a_deck_with_a_picture_that_is_gone_is_explained(page):
     page.route("**/exports/anki", lambda route: route.fulfill(status=404, json={"error": "not_found", "message": ""}))
     button(page, "Download Anki deck").click()
     expect(page.locator("#failure")).to_contain_text("The server does not have one of the pictures any more.")
+
+
+def test_where_pictures_are_off_nothing_offers_them(page, service):
+    def without(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace('<html lang="en" data-pictures>', "<html>"))
+
+    page.route(f"{service.url}/", without)
+    page.reload()
+    open_cards(page, "One")
+    button(page, "Turn card 1 to its back").press("i")
+    expect(line(page)).to_be_hidden()
+    expect(button(page, "Illustrate card 1")).to_be_hidden()
+    expect(button(page, "Edit card 1")).to_be_visible()
 
 
 def test_nothing_scrolls_sideways_with_pictures_and_failures(page):

@@ -3,7 +3,7 @@
 // there; `stage` says what happens, `failure` what went wrong. A reload continues from there.
 
 import { Failure, cancelPicture, deletePicture, newKey, readPicture, startPicture } from "./api.js";
-import { duration, explainPicture } from "./failures.js";
+import { explainPicture } from "./failures.js";
 import { announce } from "./page.js";
 import { save, token, work } from "./work.js";
 
@@ -90,7 +90,8 @@ async function start(card, picture, signal) {
     } catch (error) {
       if (error.code !== "rate_limited" || !(error.retryAfter > 0)) throw error;
       picture.isSent = false;
-      enter(card, `This server’s limit is reached. Goes on in ${duration(error.retryAfter)}`);
+      const goesOn = new Date(Date.now() + error.retryAfter * 1000).toLocaleTimeString(undefined, { timeStyle: "short" });
+      enter(card, `This server’s limit is reached. Goes on at ${goesOn}`);
       await pause(error.retryAfter * 1000, signal);
       enter(card, "Drawing a picture");
     }
