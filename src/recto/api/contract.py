@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import UUID
 
 from flask import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
@@ -192,6 +193,13 @@ class Flashcard(BaseModel):
 
     front: Annotated[StrictStr, Field(min_length=1, max_length=10_000)]
     back: Annotated[StrictStr, Field(min_length=1, max_length=10_000)]
+    render_id: Annotated[
+        UUID | None,
+        Field(
+            alias="renderId",
+            description="Of one of the caller's pictures: its first variant stands below the back. 64 MiB together.",
+        ),
+    ] = None
 
 
 class ExportAnki(Body):
