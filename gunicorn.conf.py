@@ -77,7 +77,11 @@ def on_starting(server):
 
 
 def post_worker_init(worker):
-    """Spare the garbage collector what lives as long as the process, and many rounds over waiting requests."""
+    """Let streams know when the process stops, and spare the garbage collector.
+
+    It need not look at what lives as long as the process, nor many rounds over at waiting requests.
+    """
+    worker.wsgi.config["IS_STOPPING"] = lambda: not worker.alive
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

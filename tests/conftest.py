@@ -268,18 +268,8 @@ def open_images(open_client: Callable[..., Client], sandbox: SandboxServer, tmp_
     """Make clients of an app with pictures on; no webhook reaches it."""
 
     def open_(**changes) -> Client:
-        return open_client(
-            **{
-                "replicate_api_token": "r8_a-token",
-                "replicate_base_url": sandbox.replicate_url,
-                "replicate_output_hosts": (sandbox.replicate_url,),
-                "replicate_webhook_secret": SIGNING_SECRET,
-                "replicate_timeout_ms": 3000,
-                "public_base_url": "http://127.0.0.1:9",
-                "storage_url": f"file://{tmp_path}/files",
-            }
-            | changes
-        )
+        address = {"public_base_url": "http://127.0.0.1:9"}
+        return open_client(**_with_pictures(sandbox, tmp_path / "files") | address | changes)
 
     return open_
 
@@ -288,6 +278,17 @@ def open_images(open_client: Callable[..., Client], sandbox: SandboxServer, tmp_
 def images(open_images: Callable[..., Client]) -> Client:
     """A user's client of an app with pictures on."""
     return open_images()
+
+
+def _with_pictures(sandbox: SandboxServer, files: Path) -> dict[str, str]:
+    return {
+        "replicate_api_token": "r8_a-token",
+        "replicate_base_url": sandbox.replicate_url,
+        "replicate_output_hosts": sandbox.replicate_url,
+        "replicate_webhook_secret": SIGNING_SECRET,
+        "replicate_timeout_ms": "3000",
+        "storage_url": f"file://{files}",
+    }
 
 
 @pytest.fixture
@@ -454,8 +455,10 @@ def service_database(postgres: str) -> Iterator[str]:
 def service(
     service_database: str, sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """One gunicorn of one process, and one worker, for all tests that only look at them from outside."""
+    """One gunicorn of one process, and one worker, for all tests that only look at them from outside; pictures on."""
     settings = _settings(service_database, sandbox, openrouter_timeout_ms=3000, rate_limit_per_ip="100000 per minute")
     folder = tmp_path_factory.mktemp("service")
-    with _worker(settings, folder / "worker.log"), _gunicorn(settings, folder / "log", WEB_CONCURRENCY="1") as running:
+    environment = {name.upper(): value for name, value in _with_pictures(sandbox, folder / "files").items()}
+    web = environment | {"PUBLIC_BASE_URL": "http://127.0.0.1:{port}", "WEB_CONCURRENCY": "1"}
+    with _worker(settings, folder / "worker.log", **environment), _gunicorn(settings, folder / "log", **web) as running:
         yield running

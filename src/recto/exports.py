@@ -2,15 +2,18 @@
 
 import csv
 import io
+import json
 import re
 import sqlite3
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from hashlib import sha256
 from html import escape
 from itertools import count
 from time import time
+from types import MappingProxyType
+from uuid import UUID
 
 import genanki
 
@@ -43,17 +46,28 @@ def to_csv(cards: Iterable[tuple[str, str]]) -> str:
     return out.getvalue()
 
 
-def to_anki(cards: Iterable[tuple[str, str]], deck_name: str) -> bytes:
+def to_anki(
+    cards: Iterable[tuple[str, str]],
+    deck_name: str,
+    pictures: Mapping[int, UUID] = MappingProxyType({}),
+    files: Iterable[tuple[UUID, bytes]] = (),
+) -> bytes:
     """Return an ``.apkg``. Cards are plain text: what looks like HTML in them is shown, not interpreted.
+
+    ``pictures``: the renders that stand below the backs, by the place of their card, from 0. ``files``: the JPEG of
+    each render, once; one is in memory at a time, beside the package.
 
     Control characters other than line breaks and tabs are left out. The same deck name gives the same deck, and the
     same deck name and front the same note, so that importing a newer file updates cards instead of doubling them.
     """
     deck_name = _CONTROL.sub("", deck_name)
     deck = genanki.Deck(_MIN_DECK_ID + _number(deck_name) % _MIN_DECK_ID, deck_name)
-    for card in cards:
+    for place, card in enumerate(cards):
         front, back = (_CONTROL.sub("", side) for side in card)
-        deck.add_note(genanki.Note(_NOTE_TYPE, [_html(front), _html(back)], guid=genanki.guid_for(deck_name, front)))
+        fields = [_html(front), _html(back)]
+        if render_id := pictures.get(place):
+            fields[1] += f'<br><img src="{_file_name(render_id)}">'
+        deck.add_note(genanki.Note(_NOTE_TYPE, fields, guid=genanki.guid_for(deck_name, front)))
     # genanki's own write_to_file leaves its database behind in the temporary folder.
     now = time()
     with closing(sqlite3.connect(":memory:")) as conn:
@@ -63,7 +77,11 @@ def to_anki(cards: Iterable[tuple[str, str]], deck_name: str) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:
         package.writestr("collection.anki2", collection)
-        package.writestr("media", "{}")
+        names = {}
+        for number, (render_id, data) in enumerate(files):
+            package.writestr(str(number), data, zipfile.ZIP_STORED)  # a JPEG does not get smaller
+            names[str(number)] = _file_name(render_id)
+        package.writestr("media", json.dumps(names))
     return out.getvalue()
 
 
@@ -73,6 +91,11 @@ def _cell(text: str) -> str:
 
 def _html(text: str) -> str:
     return escape(text).replace("\n", "<br>")
+
+
+def _file_name(render_id: UUID) -> str:
+    """Return a name that no other picture has in a learner's collection, which keeps those of all decks together."""
+    return f"recto-{render_id}.jpg"
 
 
 def _number(text: str) -> int:

@@ -232,3 +232,26 @@ def test_the_documentation_loads_nothing_from_elsewhere(app):
 def test_a_request_leaves_nothing_in_the_log_lines_of_the_next(client):
     client.get("/generations", headers={"X-Request-ID": "the-first"})
     assert structlog.contextvars.get_contextvars() == {}
+
+
+@pytest.mark.parametrize(
+    ("storage", "source"),
+    [
+        (None, "http://127.0.0.1:9"),
+        (
+            "s3://bucket/recto?endpoint_url=http://127.0.0.1:9&public_url=https://cdn.example.org/a",
+            "https://cdn.example.org",
+        ),
+    ],
+    ids=["folder", "bucket"],
+)
+def test_the_page_offers_pictures_where_they_are_on_and_may_load_them_from_the_storage_alone(
+    client, open_images, storage, source
+):
+    with_pictures = open_images(**({"storage_url": storage} if storage else {})).app
+    for served, is_on, sources in ((client.app, False, "'self'"), (with_pictures, True, f"'self' {source}")):
+        answer = served.test_client().get("/")
+        assert ("data-pictures" in answer.text) == is_on
+        assert ("<kbd>I</kbd>" in answer.text) == is_on
+        assert "{%" not in answer.text
+        assert f"; img-src {sources}; " in answer.headers["Content-Security-Policy"]

@@ -114,7 +114,7 @@ def test_a_stream_may_be_written_in_other_ways(service, fault):
 
 
 def test_between_two_events_comments_keep_the_connection(client, monkeypatch):
-    monkeypatch.setattr(event_streams, "_COMMENT_EVERY_S", 0.01)
+    monkeypatch.setattr(event_streams, "COMMENT_EVERY_S", 0.01)
     more = Event()
 
     def work(emit, is_gone):

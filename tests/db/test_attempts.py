@@ -281,7 +281,9 @@ def test_a_batch_gives_back_all_attempts_and_one_without_cards_none(client):
         fail(client, client.claim(), pause_s=0)
     attempt = client.claim()
     assert job(client)["attempts_left"] == 0
-    attempts.add_batch(client.runtime.pool, attempt, [], [call()], first_call=1, enough=20, quota=None)
+    attempts.add_batch(
+        client.runtime.pool, attempt, [], [call()], first_call=1, enough=20, dropped={}, incomplete=None, quota=None
+    )
     assert job(client)["attempts_left"] == 0
     commit(client, attempt, "one", enough=20)
     assert job(client)["attempts_left"] == 2

@@ -61,6 +61,7 @@ EXECUTES = {
     "recto_service": {
         "acting_user",
         "acting_users_price",
+        "add_counts",
         "delete_image",
         "erase_jobs",
         "hear_of_prediction",

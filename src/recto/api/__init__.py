@@ -42,6 +42,7 @@ def create_app(runtime: Runtime) -> Flask:
                 "Content-Type",
                 "Idempotency-Key",
                 "If-None-Match",
+                "Last-Event-ID",
                 "Prefer",
                 "X-Request-ID",
             ],

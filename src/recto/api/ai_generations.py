@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from flask import Blueprint, Response, g, request, url_for
 
-from recto.api import cursors
+from recto.api import cursors, event_streams, job_events
 from recto.api.auth import require_user
 from recto.api.context import parse_uuid, respond, runtime
 from recto.api.idempotency import idempotent
@@ -99,6 +99,22 @@ def cancel(generation_id: str) -> Response:
     """Cancel a generation that has not ended; erase the text and the suggestions of any."""
     erasure.cancel(runtime().pool, g.user.id, parse_uuid(generation_id))
     return Response(status=204)
+
+
+@blueprint.get("/generations/<generation_id>/events")
+@operation(
+    "followAiGeneration",
+    answers={200: event_streams.MEDIA_TYPE},
+    errors=(404, 429),
+    request_headers={"Last-Event-ID": "The id of the last event that came: the stream goes on after it."},
+)
+def events(generation_id: str) -> Response:
+    """A generation's suggestions as they are committed.
+
+    Events are `suggestion`, each as in the list of suggestions, and at the end `done` with `status`, `error`, `dropped`
+    and `incomplete`. Each has an id. A stream that ends without `done` was broken off: ask again, with `Last-Event-ID`.
+    """
+    return job_events.respond(parse_uuid(generation_id))
 
 
 @blueprint.get("/generations/<generation_id>/suggestions")

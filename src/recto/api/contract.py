@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import UUID
 
 from flask import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
@@ -91,8 +92,9 @@ Dropped = Annotated[
 Incomplete = Annotated[
     str | None,
     Field(
-        description="Why the model did not write all that it would have; null if it did. `max_tokens`, "
-        "`content_filter`, or the code of the failure that ended a stream, such as `upstream_timeout`."
+        description="Why there are not all the cards that there would have been; null if there are. `max_tokens`, "
+        "`content_filter`, `model_stopped` (a deck has fewer pairs than were asked for), or the code of the failure that "
+        "ended a stream, such as `upstream_timeout`."
     ),
 ]
 
@@ -219,6 +221,13 @@ class Flashcard(BaseModel):
 
     front: Annotated[StrictStr, Field(min_length=1, max_length=10_000)]
     back: Annotated[StrictStr, Field(min_length=1, max_length=10_000)]
+    render_id: Annotated[
+        UUID | None,
+        Field(
+            alias="renderId",
+            description="Of one of the caller's pictures: its first variant stands below the back. 64 MiB together.",
+        ),
+    ] = None
 
 
 class ExportAnki(Body):

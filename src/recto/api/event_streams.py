@@ -21,7 +21,8 @@ Emit = Callable[[str, BaseModel], None]
 MEDIA_TYPE = "text/event-stream"
 
 # Proxies and browsers give up a connection on which nothing comes.
-_COMMENT_EVERY_S = 10.0
+COMMENT = b": the model is writing\n\n"
+COMMENT_EVERY_S = 10.0
 # How often a caller is looked for who may be gone.
 _LOOK_EVERY_S = 0.25
 
@@ -31,9 +32,10 @@ def are_wanted() -> bool:
     return request.accept_mimetypes.best_match(("application/json", MEDIA_TYPE)) == MEDIA_TYPE
 
 
-def event(name: str, data: BaseModel) -> bytes:
-    """Return an event as it is sent; its data are one line of JSON."""
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), to_json(data))
+def event(name: str, data: BaseModel, *, event_id: str | None = None) -> bytes:
+    """Return an event as it is sent; its data are one line of JSON. A broken stream goes on after its ``event_id``."""
+    head = f"event: {name}\n" if event_id is None else f"event: {name}\nid: {event_id}\n"
+    return head.encode() + b"data: %s\n\n" % to_json(data)
 
 
 def respond(body: Iterator[bytes], **headers: str) -> Response:
@@ -81,7 +83,7 @@ class _Work:
         try:
             while sent is not None:
                 yield sent
-                sent = self.next(_COMMENT_EVERY_S)
+                sent = self.next(COMMENT_EVERY_S)
         finally:
             self._leave()
             self._thread.join()
@@ -95,16 +97,16 @@ class _Work:
                 if isinstance(emitted, Exception):
                     raise emitted
                 return emitted
-            if _has_hung_up(self._conn):
+            if has_hung_up(self._conn):
                 self._leave()
-        return b": the model is writing\n\n"
+        return COMMENT
 
     def _leave(self) -> None:
         if not self._finish:
             self._gone.set()
 
 
-def _has_hung_up(conn: socket.socket | None) -> bool:
+def has_hung_up(conn: socket.socket | None) -> bool:
     """Whether the caller has closed the connection, on which nothing is expected while it is answered."""
     if conn is None:
         return False

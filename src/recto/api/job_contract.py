@@ -12,6 +12,8 @@ from recto.api.contract import (
     WHITE,
     Body,
     CreateGeneration,
+    Dropped,
+    Incomplete,
     PageSize,
     Query,
     SourceText,
@@ -106,6 +108,11 @@ class GenerationError(BaseModel):
     code: Annotated[str, Field(examples=["upstream_timeout"])]
     message: str
 
+    @classmethod
+    def of(cls, row: JobRow) -> Self | None:
+        """Describe why a job failed. Between two attempts it is pending, and shows no error."""
+        return cls(**row.error) if row.error and row.status == "failed" else None
+
 
 class AiGeneration(BaseModel):
     """A generation whose proposals are kept for review."""
@@ -130,10 +137,12 @@ class AiGeneration(BaseModel):
     retry_at: Annotated[datetime | None, Field(description="When it may be retried; null if it cannot be.")]
     error: GenerationError | None
     suggestions_count: int
+    dropped: Dropped
+    incomplete: Incomplete
 
     @classmethod
     def of(cls, row: JobRow, *, retry_window: timedelta, **more: Any) -> Self:
-        """Describe a job. Between two attempts it is pending, and shows no error."""
+        """Describe a job."""
         return cls(
             generation_id=row.id,
             kind=row.kind,
@@ -153,10 +162,26 @@ class AiGeneration(BaseModel):
             started_at=row.started_at,
             finished_at=row.finished_at,
             retry_at=row.retry_at(retry_window),
-            error=GenerationError(**row.error) if row.error and row.status == "failed" else None,
+            error=GenerationError.of(row),
             suggestions_count=row.suggestions_count,
+            dropped=row.dropped,
+            incomplete=row.incomplete,
             **more,
         )
+
+
+class GenerationEnded(BaseModel):
+    """The data of the event `done`, the last one of a generation's events."""
+
+    status: Status
+    error: GenerationError | None
+    dropped: Dropped
+    incomplete: Incomplete
+
+    @classmethod
+    def of(cls, row: JobRow) -> Self:
+        """Describe how a job has ended."""
+        return cls(status=row.status, error=GenerationError.of(row), dropped=row.dropped, incomplete=row.incomplete)
 
 
 class AiGenerationPage(BaseModel):

@@ -1,9 +1,11 @@
 """For operators and tools: is it alive, is it ready, what has it done, how is it called."""
 
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
 
 import psycopg
-from flask import Blueprint, Flask, Response, current_app, render_template, send_from_directory
+from flask import Blueprint, Flask, Response, current_app, render_template
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import to_json
@@ -15,15 +17,22 @@ from recto.api.operation import operation
 from recto.db import jobs, migrations
 from recto.db.pool import is_writable
 from recto.errors import Unavailable
+from recto.storage import keys
 from recto.telemetry import log, render_metrics
 
 # What the page loads is ours, and it talks to us alone. It holds no inline script or style.
 _CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src {images}; connect-src 'self'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-blueprint = Blueprint("operations", __name__, static_folder="../playground", static_url_path="/playground")
+blueprint = Blueprint(
+    "operations",
+    __name__,
+    static_folder="../playground",
+    static_url_path="/playground",
+    template_folder="../playground",
+)
 
 
 @blueprint.get("/healthz")
@@ -87,8 +96,22 @@ def docs() -> ResponseReturnValue:
 
 @blueprint.get("/")
 def page() -> Response:
-    """Answer with the page."""
-    return send_from_directory(blueprint.static_folder or "", "index.html")
+    """Answer with the page; it offers pictures where they are on."""
+    html = render_template("index.html", pictures=runtime().images is not None)
+    return Response(html, headers={"Cache-Control": "no-cache"})
+
+
+def _image_sources() -> str:
+    """Return where the page may load pictures from: us, and where those of cards are read.
+
+    That is another origin for a bucket, and for a folder where the page is opened at another name of ours than
+    PUBLIC_BASE_URL. No more than the origin: a path in a policy would show nobody less.
+    """
+    held = runtime().images
+    if held is None:
+        return "'self'"
+    parts = urlsplit(held.storage.url(keys.of_variant(UUID(int=0), 0)))
+    return f"'self' {parts.scheme}://{parts.netloc}"
 
 
 def _document() -> dict[str, Any]:
@@ -98,7 +121,7 @@ def _document() -> dict[str, Any]:
 
 @blueprint.after_request
 def _protect(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY.format(images=_image_sources())
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

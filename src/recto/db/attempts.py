@@ -5,12 +5,13 @@ locks the job and goes on only if this attempt still owns it; else it returns No
 a commit whose acknowledgement was lost: it finds what it wrote and returns the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
 from psycopg import Connection
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from recto.calls import Call
 from recto.db import jobs, suggestions, usage
@@ -41,12 +42,13 @@ class Batch(NamedTuple):
 # The analytics row: sums over all attempts, milliseconds of the calls that brought the cards.
 _RECORD = """
     insert into generations (user_id, job_id, model, generated_count, source_text_hash, source_text_length,
-        generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, is_topic)
+        generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, is_topic, dropped, incomplete)
     select job.user_id, job.id, coalesce(job.model, stored.payload ->> 'model'), job.suggestions_count,
         job.source_text_hash, job.source_text_length,
         (select coalesce(sum(duration_ms), 0) from generation_attempts attempt
             where attempt.job_id = job.id and outcome = 'succeeded'),
-        job.prompt_version, job.tokens_input, job.tokens_output, job.cost_usd, stored.payload ? 'topic'
+        job.prompt_version, job.tokens_input, job.tokens_output, job.cost_usd, stored.payload ? 'topic',
+        job.dropped, job.incomplete
     from recto.jobs job join generation_jobs stored using (id) where job.id = %s
     on conflict (job_id) do nothing
 """
@@ -69,13 +71,16 @@ def add_batch(
     *,
     first_call: int,
     enough: int,
+    dropped: Mapping[str, int],
+    incomplete: str | None,
     quota: int | None,
     on_success: Callable[[Connection, Results], None] | None = None,
 ) -> Batch | None:
     """Commit cards and the calls that brought them; the next batch has all of its attempts before it.
 
     The job succeeds once it has ``enough`` suggestions: with its analytics row, debit and event, and without its
-    texts. ``first_call`` numbers the calls within the attempt; ``quota`` is the user's monthly limit, for the results.
+    texts. ``first_call`` numbers the calls within the attempt; ``dropped`` adds to what the job's batches dropped, and
+    ``incomplete`` says why the model wrote no more. ``quota`` is the user's monthly limit, for the results.
     ``on_success`` is part of the transaction.
     """
     with as_service(pool, attempt.user_id) as conn:
@@ -86,6 +91,10 @@ def add_batch(
                 return None
         else:
             stored = suggestions.insert(conn, attempt.user_id, attempt.job_id, attempt.deck_id, cards)
+            conn.execute(
+                "update generation_jobs set dropped = recto.add_counts(dropped, %s), incomplete = %s where id = %s",
+                (Jsonb(dropped), incomplete, attempt.job_id),
+            )
             if stored >= enough:
                 _succeed(conn, attempt)
         if stored >= enough:

@@ -22,7 +22,8 @@ class JobRow:
     """A job without its texts. Tokens and dollars are the sums of its attempts, None if no call reported any.
 
     ``model`` is the last that answered. ``attempts_left``: before it fails for good. ``suggestions_count`` counts what
-    can be reviewed; ``erased_at`` is when that and the texts were erased.
+    can be reviewed; ``erased_at`` is when that and the texts were erased. ``dropped``: cards of all batches that were
+    written and not kept, by reason; ``incomplete``: why the model did not write all that it would have.
     """
 
     id: UUID
@@ -51,6 +52,8 @@ class JobRow:
     finished_at: datetime | None
     erased_at: datetime | None
     suggestions_count: int
+    dropped: dict[str, int]
+    incomplete: str | None
 
     @property
     def ended(self) -> bool:

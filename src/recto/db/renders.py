@@ -1,6 +1,6 @@
 """What a worker does for a picture that it has claimed, and the tables ``renders`` and ``render_variants``."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from recto.db.claims import Attempt
 from recto.db.failures import Failure, end_as_failed, log_failure
 from recto.db.images import KIND
 from recto.db.jobs import record_event
-from recto.db.pool import Pool, as_service, as_worker
+from recto.db.pool import Pool, as_service, as_user, as_worker
 from recto.errors import NotFound
 
 
@@ -103,6 +103,16 @@ def has_ended(pool: Pool, attempt: Attempt) -> bool:
     with as_service(pool, attempt.user_id) as conn:
         row = conn.execute("select status from generation_jobs where id = %s", (attempt.job_id,)).fetchone()
     return row is None or row[0] in ("failed", "canceled")
+
+
+def require_own(pool: Pool, user_id: UUID, render_ids: Collection[UUID]) -> None:
+    """Make sure that all of these different renders are the user's. Raises ``NotFound``."""
+    with as_user(pool, user_id) as conn:
+        row = conn.execute(
+            "select count(*) from renders where user_id = %s and id = any(%s)", (user_id, list(render_ids))
+        ).fetchone()
+    if row is None or row[0] < len(render_ids):
+        raise NotFound("There is no such render.")
 
 
 def files_to_delete(pool: Pool, *, limit: int = 100) -> list[str]:

@@ -119,8 +119,11 @@ def insert(conn: Connection, user_id: UUID, job_id: UUID, deck_id: UUID | None, 
     return _count(conn, job_id)
 
 
-def find(pool: Pool, user_id: UUID, job_id: UUID, *, status: str | None = None) -> list[SuggestionRow]:
-    """Return the suggestions of a job of the user's, in order. Raises ``NotFound``, also once they are erased."""
+def find(pool: Pool, user_id: UUID, job_id: UUID, *, status: str | None = None, after: int = 0) -> list[SuggestionRow]:
+    """Return the suggestions of a job of the user's, in order, those ``after`` a position.
+
+    Raises ``NotFound``, also once they are erased.
+    """
     with as_user(pool, user_id) as conn:
         job = conn.execute(
             "select erased_at is not null from recto.jobs where user_id = %s and id = %s", (user_id, job_id)
@@ -129,16 +132,19 @@ def find(pool: Pool, user_id: UUID, job_id: UUID, *, status: str | None = None) 
             raise NotFound("There is no such generation.")
         if job[0]:
             raise NotFound("The suggestions of this generation have been erased.")
-        return read(conn, user_id, job_id, status=status)
+        return read(conn, user_id, job_id, status=status, after=after)
 
 
-def read(conn: Connection, user_id: UUID, job_id: UUID, *, status: str | None = None) -> list[SuggestionRow]:
-    """Return the suggestions of a job, in order, in the caller's transaction."""
+def read(
+    conn: Connection, user_id: UUID, job_id: UUID, *, status: str | None = None, after: int = 0
+) -> list[SuggestionRow]:
+    """``find`` in the caller's transaction, without looking at the job."""
     with conn.cursor(row_factory=class_row(SuggestionRow)) as cursor:
         return cursor.execute(
             "select id, job_id, position, front, back, status, created_at from ai_suggestions"
-            " where user_id = %s and job_id = %s and (%s::text is null or status = %s) order by position",
-            (user_id, job_id, status, status),
+            " where user_id = %s and job_id = %s and (%s::text is null or status = %s) and position > %s"
+            " order by position",
+            (user_id, job_id, status, status, after),
         ).fetchall()
 
 

@@ -36,6 +36,7 @@ _TOKENS_AROUND_A_CARD = 12
 
 # A model that brings nothing new this many times in a row has no more to say.
 _BATCHES_WITHOUT_NEWS = 2
+_STOPPED = "model_stopped"
 
 
 def run(
@@ -84,7 +85,7 @@ class _Run:
     def single(self) -> Outcome:
         generation = generate(self._runtime.openrouter, **self._inputs(), bounds=self._runtime.bounds)
         self.facts = telemetry.generated(generation, models=self._runtime.settings.configured_models)
-        batch = self._add(generation, enough=1)
+        batch = self._add(generation, enough=1, incomplete=generation.incomplete)
         return Succeeded(batch.results) if batch and batch.results else NotOwned()
 
     def deck(self) -> Outcome:
@@ -104,7 +105,8 @@ class _Run:
             if last and not stored:
                 raise unusable(generation)
             self.facts = telemetry.generated(generation, models=self._runtime.settings.configured_models)
-            batch = self._add(generation, enough=stored if last else wanted)
+            incomplete = _STOPPED if last else None
+            batch = self._add(generation, enough=stored if last else wanted, incomplete=incomplete)
             if batch is None:
                 return NotOwned()
             if batch.results:
@@ -151,7 +153,7 @@ class _Run:
         reported = known or RectoError()
         return Failed(reported, job) if job.ended else Retried(reported)
 
-    def _add(self, generation: Generation, *, enough: int) -> attempts.Batch | None:
+    def _add(self, generation: Generation, *, enough: int, incomplete: str | None) -> attempts.Batch | None:
         cards = [NewSuggestion(card.front, card.back, _front_hash(card.front)) for card in generation.proposals]
         calls, first_call = generation.completion.calls, self._call
         self._call += len(calls)
@@ -164,6 +166,8 @@ class _Run:
                 calls,
                 first_call=first_call,
                 enough=enough,
+                dropped=generation.drops,
+                incomplete=incomplete,
                 quota=self._runtime.settings.quota_generations_per_month,
                 on_success=self._on_success,
             )

@@ -1,12 +1,20 @@
 // The calls to the server. Whatever goes wrong becomes a Failure; a cancelled call rejects with the AbortError of
 // fetch.
 
-/** `code` is the envelope's `error`, or one of this page's own: no_token, network, unexpected. */
+/**
+ * `code` is the envelope's `error` in small letters, or one of this page's own: no_token, network, unexpected, and those
+ * of pictures.js.
+ */
 export class Failure extends Error {
-  constructor(code, { message = "", status = 0, requestId = "", retryAfter = NaN } = {}) {
+  constructor(code, { message = "", status = 0, requestId = "", retryAfter = NaN, resetsAt = "" } = {}) {
     super(message);
-    Object.assign(this, { code, status, requestId, retryAfter });
+    Object.assign(this, { code, status, requestId, retryAfter, resetsAt });
   }
+}
+
+/** An idempotency key. */
+export function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function call(method, path, token, { body, headers, signal } = {}) {
@@ -59,7 +67,9 @@ async function failureOf(response) {
   const envelope = await parseJson(response);
   const isEnvelope = typeof envelope?.error === "string";
   const message = isEnvelope && typeof envelope.message === "string" ? envelope.message : "";
-  return new Failure(isEnvelope ? envelope.error : "unexpected", { ...metadata(response), message });
+  const { resetsAt } = envelope ?? {};
+  const code = isEnvelope ? envelope.error.toLowerCase() : "unexpected";
+  return new Failure(code, { ...metadata(response), message, resetsAt });
 }
 
 /** source_text → [{front, back}], at least one. */
@@ -131,7 +141,25 @@ export const review = (token, id, reviews) =>
 /** → {limit, used, reserved, resets_at}; `limit` null where there is no quota. */
 export const readUsage = async (token) => parseJson(await call("GET", "usage", token));
 
-/** [{front, back}] → Blob of an .apkg file. */
+/** A card, an idempotency key → the id of its picture's generation. */
+export async function startPicture(token, { front, back, key }, signal) {
+  const headers = { "Idempotency-Key": key };
+  const response = await call("POST", "v1/generations", token, { body: { mode: "illustrate", front, back }, headers, signal });
+  const { id } = await readJson(response, (answer) => answer.id);
+  return id;
+}
+
+/** → {status, variants} as soon as it has ended, or after 25 s. */
+export async function readPicture(token, id, signal) {
+  const response = await call("GET", `v1/generations/${id}?wait=25`, token, { signal });
+  return readJson(response, (answer) => answer.status && Array.isArray(answer.variants));
+}
+
+export const cancelPicture = (token, id) => call("PATCH", `v1/generations/${id}`, token, { body: { action: "cancel" } });
+
+export const deletePicture = (token, id) => call("DELETE", `v1/generations/${id}`, token);
+
+/** [{front, back, renderId?}] → Blob of an .apkg file. */
 export async function ankiDeck(token, deckName, flashcards) {
   const response = await call("POST", "exports/anki", token, { body: { deck_name: deckName, flashcards } });
   if (response.headers.get("Content-Type")?.startsWith("text/")) {

@@ -4,6 +4,7 @@ import { duration, explain, hideFailure, showFailure } from "./failures.js";
 import { csv, download, readText } from "./files.js";
 import { announce, element, count, hideNotice, notify, number, on, stateToRestore } from "./page.js";
 import { refreshPast, registerPast } from "./past.js";
+import { makeAll } from "./pictures.js";
 import { sendReviews } from "./review.js";
 import { acceptAll, addCards, renderCards } from "./table.js";
 import { accepted, characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
@@ -148,10 +149,9 @@ const inBackground = {
 // ---- downloads
 
 const fileName = (ending) => `${work.deck.trim() || "Recto"}.${ending}`;
-const sides = () => accepted().map(({ front, back }) => ({ front, back }));
 
 function downloadCsv() {
-  download(csv(sides()), fileName("csv"));
+  download(csv(accepted()), fileName("csv"));
   announce("CSV downloaded.");
 }
 
@@ -160,11 +160,12 @@ async function downloadAnki() {
   hideFailure();
   element("anki").ariaBusy = "true";
   announce("Building the Anki deck.");
+  const cards = accepted().map(({ front, back, picture }) => ({ front, back, renderId: picture?.renderId }));
   try {
-    download(await ankiDeck(token(), work.deck.trim() || "Recto", sides()), fileName("apkg"));
+    download(await ankiDeck(token(), work.deck.trim() || "Recto", cards), fileName("apkg"));
     announce("Anki deck downloaded.");
   } catch (error) {
-    fail(error, downloadAnki);
+    fail(error.code === "not_found" ? new Failure("picture_gone", error) : error, downloadAnki);
   } finally {
     element("anki").ariaBusy = "false";
   }
@@ -185,6 +186,7 @@ function render() {
   element("background-note").hidden = !work.background;
   renderCards();
   measure();
+  makeAll();
 }
 
 on("source", "input", () => {

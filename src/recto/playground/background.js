@@ -1,7 +1,15 @@
 // A generation in the background, from the button to its cards. `work.job` is {key, source} until the server has
 // accepted it, {id} from then on; a reload continues from there.
 
-import { Failure, cancelGeneration, readGeneration, readSuggestions, retryGeneration, startGeneration } from "./api.js";
+import {
+  Failure,
+  cancelGeneration,
+  newKey,
+  readGeneration,
+  readSuggestions,
+  retryGeneration,
+  startGeneration,
+} from "./api.js";
 import { explain } from "./failures.js";
 import { announce, element, notify } from "./page.js";
 import { addCards } from "./table.js";
@@ -19,10 +27,6 @@ const STAGES = {
 let following = null; // the AbortController of the generation that is followed
 
 export const isFollowing = () => Boolean(following);
-
-function newKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
 
 /** Start a generation and follow it. `page` is {begin, end, fail, changed}. */
 export function start(source, page) {

@@ -1,5 +1,6 @@
-// One card: two sides, a decision, an editor.
+// One card: two sides, a decision, an editor, a picture.
 
+import * as pictures from "./pictures.js";
 import { characters } from "./work.js";
 
 const LONGEST = { front: 200, back: 500 };
@@ -14,12 +15,13 @@ export function cardElement(card, { changed, announce }) {
   const root = template.content.firstElementChild.cloneNode(true);
   const parts = Object.fromEntries([...root.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
   const name = `card ${card.folio}`;
+  const image = Object.assign(new Image(), { className: "picture" });
   let turned = false;
 
   root.querySelector("article").setAttribute("aria-label", `Card ${card.folio}`);
   parts["folio-recto"].textContent = `${card.folio}r`; // leaves are counted, not pages: 1 recto, 1 verso
   parts["folio-verso"].textContent = `${card.folio}v`;
-  for (const action of ["edit", "accept", "reject"]) {
+  for (const action of ["edit", "illustrate", "accept", "reject"]) {
     parts[action].setAttribute("aria-label", `${parts[action].textContent} ${name}`);
   }
 
@@ -35,6 +37,31 @@ export function cardElement(card, { changed, announce }) {
     parts.reject.setAttribute("aria-pressed", card.decision === "rejected");
     parts.stage.hidden = parts.actions.hidden = Boolean(card.draft);
     parts.editor.hidden = !card.draft;
+    renderPicture();
+  }
+
+  function renderPicture() {
+    const { failure, renderId, stage, url } = card.picture ?? {};
+    parts.illustrate.hidden = !pictures.areOn || Boolean(card.picture && (!failure || failure.again));
+    parts.illustration.hidden = !card.picture;
+    parts.illustration.classList.toggle("has-failed", Boolean(failure));
+    parts.turning.hidden = Boolean(failure || renderId);
+    parts["picture-stage"].textContent = failure?.text ?? (renderId ? "A picture is on its back." : stage);
+    parts.again.hidden = !failure?.again;
+    parts.again.setAttribute("aria-label", `Try again to illustrate ${name}`);
+    const undo = failure ? "Dismiss" : renderId ? "Remove" : "Cancel";
+    parts.undo.textContent = undo;
+    parts.undo.setAttribute("aria-label", `${undo} the picture of ${name}`);
+    if (!renderId) return image.remove();
+    Object.assign(image, { src: url, alt: `Illustration of: ${card.front}` });
+    parts.verso.append(image);
+  }
+
+  /** Do what hides the button that was pressed; the focus goes where its place has been taken. */
+  function replacing(button, act, successor) {
+    const hadFocus = document.activeElement === button;
+    act(card);
+    if (hadFocus) successor.focus();
   }
 
   function turn() {
@@ -102,6 +129,13 @@ export function cardElement(card, { changed, announce }) {
     changed();
     parts[turned ? "back-draft" : "front-draft"].focus();
   });
+  parts.illustrate.addEventListener("click", () => replacing(parts.illustrate, pictures.illustrate, parts.undo));
+  parts.again.addEventListener("click", () => replacing(parts.again, pictures.tryAgain, parts.undo));
+  parts.undo.addEventListener("click", () => replacing(parts.undo, pictures.remove, parts.illustrate));
+  pictures.watch(card, () => {
+    turned ||= Boolean(card.picture?.renderId); // so that it is seen
+    render();
+  });
   parts.accept.addEventListener("click", () => decide("accepted"));
   parts.reject.addEventListener("click", () => decide("rejected"));
   parts.revert.addEventListener("click", closeEditor);
@@ -122,8 +156,8 @@ export function cardElement(card, { changed, announce }) {
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const neighbour = { ArrowLeft: root.previousElementSibling, ArrowRight: root.nextElementSibling }[event.key];
-    const action = { t: "turn", e: "edit", a: "accept", r: "reject" }[event.key.toLowerCase()];
-    if (!neighbour && !action) return;
+    const action = { t: "turn", e: "edit", i: "illustrate", a: "accept", r: "reject" }[event.key.toLowerCase()];
+    if (!neighbour && (!action || parts[action].hidden)) return;
     event.preventDefault();
     neighbour?.querySelector("button:enabled")?.focus();
     parts[action]?.click();

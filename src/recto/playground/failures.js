@@ -48,6 +48,11 @@ const EXPLANATIONS = {
     advice: "Make flashcards of the text again.",
     again: false,
   },
+  picture_gone: {
+    title: "The server does not have one of the pictures any more.",
+    advice: "Remove those that are not shown from their cards, then download the deck again.",
+    again: true,
+  },
   idempotency_key_reused: {
     title: "The server took this for another request.",
     advice: "Make flashcards of the text again.",
@@ -109,6 +114,27 @@ export function explain(failure) {
 }
 
 const statusOf = ({ code, status }) => (code === "unexpected" && status ? `HTTP status ${status}` : "");
+
+const day = (text) => new Date(text).toLocaleDateString(undefined, { dateStyle: "medium" });
+
+const OF_PICTURES = {
+  limit_exceeded: ({ resetsAt }) => `This month’s pictures are used up. The next ones begin on ${day(resetsAt)}.`,
+  too_many_inflight: () => "Another picture of yours is being made, and there is one at a time. Wait for it, then try again.",
+  invalid_request: ({ message }) => `The server makes no picture of this card. ${message}`,
+  upstream_error: () => "The image model’s provider could not make this picture. Try again in a minute.",
+  pictures_off: () => "This server makes no pictures.",
+  not_found: () => "The server does not have this picture any more.",
+  canceled: () => "This picture was cancelled.",
+};
+OF_PICTURES.validation_error = OF_PICTURES.invalid_request;
+const FINAL = new Set(["limit_exceeded", "invalid_request", "validation_error", "pictures_off"]);
+
+/** The Failure of a card's picture → {text, again}. */
+export function explainPicture(failure) {
+  const { title, advice, again } = explain(failure);
+  const text = OF_PICTURES[failure.code]?.(failure) ?? `${title} ${advice}`;
+  return { text, again: failure.code in OF_PICTURES ? !FINAL.has(failure.code) : again };
+}
 
 /** 75 → "1 min 15 s". */
 export function duration(seconds) {

@@ -21,7 +21,8 @@ function write(key, value) {
 }
 
 // {source, deck, background, job, cards: [{folio, front, back, decision: "open" | "accepted" | "rejected", edited, draft}]}
-// A card that the server keeps has its `id`, its `generation` and what was last `sent` of it; for `job` see background.js.
+// A card that the server keeps has its `id`, its `generation` and what was last `sent` of it; for `job` see background.js,
+// for a card's `picture` pictures.js.
 export const work = { source: "", deck: "Recto", background: false, job: null, cards: [], ...JSON.parse(read(WORK) ?? "{}") };
 
 export const save = () => write(WORK, JSON.stringify(work));

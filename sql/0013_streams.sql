@@ -7,6 +7,38 @@ comment on column public.generations.incomplete is 'why the model did not write 
 comment on column public.generations.dropped is 'cards that were written and not kept, by reason';
 comment on column public.generations.first_proposal_ms is 'until the first card was shown; null if all came in one piece';
 
+alter table public.generation_jobs
+    add column incomplete text,
+    add column dropped jsonb not null default '{}';
+comment on column public.generation_jobs.incomplete is 'as in generations';
+comment on column public.generation_jobs.dropped is 'as in generations, of all batches';
+
+create function recto.add_counts(jsonb, jsonb) returns jsonb language sql immutable as $$
+    select coalesce(jsonb_object_agg(name, total), '{}') from (
+        select name, sum(count::integer) as total
+        from (select * from jsonb_each_text($1) union all select * from jsonb_each_text($2)) each (name, count)
+        group by name
+    ) counted
+$$;
+revoke execute on function recto.add_counts from public;
+grant execute on function recto.add_counts to recto_service;
+
+create or replace view recto.jobs with (security_invoker = true) as
+    select job.id, job.user_id, job.kind, job.status, job.deck_id, job.session_id,
+        (job.payload ->> 'count')::integer as count, job.payload ->> 'prompt_version' as prompt_version, job.has_text,
+        job.source_text_hash, job.source_text_length, job.attempts, job.attempts_left, job.retries, job.in_background,
+        spent.model, spent.tokens_input, spent.tokens_output, spent.cost_usd,
+        job.error, job.lease_until, job.created_at, job.started_at, job.finished_at, job.erased_at,
+        (select count(*) from public.ai_suggestions suggestion where suggestion.job_id = job.id) as suggestions_count,
+        job.dropped, job.incomplete
+    from public.generation_jobs job
+    cross join lateral (
+        select sum(tokens_input) as tokens_input, sum(tokens_output) as tokens_output, sum(cost_usd) as cost_usd,
+            (array_agg(model order by number desc, call desc) filter (where outcome = 'succeeded'))[1] as model
+        from public.generation_attempts attempt where attempt.job_id = job.id
+    ) spent
+    where job.kind not in ('synchronous', 'image');
+
 -- Calls whose cost the provider did not tell, because they were broken off: the workers ask for it later.
 create table recto.untold_costs (
     request_id text primary key,
