@@ -159,6 +159,20 @@ def test_a_folder_that_is_away_or_full_is_told_as_such_and_leaves_no_half_file(t
             act()
 
 
+def test_what_a_killed_process_left_of_a_file_goes_with_it(tmp_path):
+    code = (
+        "import os, signal, sys; from recto.storage import open_storage\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "open_storage(sys.argv[1], base_url='', secret=b'').put(sys.argv[2], b'half')"
+    )
+    subprocess.run([sys.executable, "-c", code, f"file://{tmp_path}", PRIVATE], check=False)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] != []
+    storage = open_storage(f"file://{tmp_path}", base_url="", secret=SECRET)
+    assert storage.read(PRIVATE) is None
+    storage.delete(PRIVATE)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_a_bucket_that_is_not_there_or_a_server_that_is_away_is_told_as_such(bucket, free_port):
     for url in (bucket.replace("pictures", "none"), f"s3://pictures?endpoint_url=http://127.0.0.1:{free_port}"):
         storage = open_storage(url, base_url="", secret=b"")
