@@ -30,6 +30,7 @@ from recto.db.claims import Attempt
 from recto.jobs.images import run_image
 from recto.jobs.run import run
 from recto.runtime import Runtime, openrouter
+from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import SandboxServer
 from recto.sandbox.server import start as start_sandbox
 from recto.settings import DevelopmentSettings, Settings
@@ -260,6 +261,33 @@ def open_client(settings: Settings) -> Iterator[Callable[..., Client]]:
 def client(open_client: Callable[..., Client]) -> Client:
     """A user's client of an app in this process."""
     return open_client()
+
+
+@pytest.fixture
+def open_images(open_client, sandbox, tmp_path):
+    """Make clients of an app with pictures on; no webhook reaches it."""
+
+    def open_(user_id=None, **changes):
+        return open_client(
+            user_id,
+            **{
+                "replicate_api_token": "r8_a-token",
+                "replicate_base_url": sandbox.replicate_url,
+                "replicate_output_hosts": (sandbox.replicate_url,),
+                "replicate_webhook_secret": SIGNING_SECRET,
+                "replicate_timeout_ms": 3000,
+                "public_base_url": "http://127.0.0.1:9",
+                "storage_url": f"file://{tmp_path}/files",
+            }
+            | changes,
+        )
+
+    return open_
+
+
+@pytest.fixture
+def images(open_images):
+    return open_images()
 
 
 @pytest.fixture
