@@ -76,6 +76,7 @@ class Prediction:
         output = told.get("output")
         outputs = [output] if isinstance(output, str) else output if isinstance(output, list) else []
         error = told.get("error")
+        # Only what is printable: jsonb refuses the rest.
         return cls(
             prediction_id,
             known,
