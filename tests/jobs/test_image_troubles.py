@@ -7,7 +7,7 @@ from tests.api.test_images import PATH, deliver, finish, job, photo, start, uplo
 from tests.conftest import until
 from tests.jobs.lossy_proxy import LossyProxy
 
-from recto.db import claims
+from recto.db import claims, renders
 from recto.jobs import images as image_jobs
 from recto.jobs.images import delete_files
 from recto.providers.outputs import OutputRefused
@@ -95,6 +95,26 @@ def test_a_submission_that_outlasts_its_lease_is_taken_back_or_not_debited(image
     else:
         assert (created.json["status"], images.work()) == ("failed", [])
     assert len(images.rows("usage_ledger")) == (found == "waiting")
+
+
+def test_a_webhook_that_comes_as_a_lost_submission_is_given_up_saves_it(images, monkeypatch):
+    created = start(images).json
+    images.query(
+        "update generation_jobs set status = 'running', in_background = false, holder = gen_random_uuid(),"
+        " prediction_id = null, prediction = null, lease_until = now() - interval '1 s'"
+    )
+    claims.recover_abandoned(images.runtime.pool)
+    told = renders.told
+
+    def told_before(pool, attempt):
+        known = told(pool, attempt)
+        output = f"{images.runtime.settings.replicate_base_url}/outputs/{created['predictionId']}/0.jpg"
+        deliver(images, created["id"], created["predictionId"], outputs=[output])
+        return known
+
+    monkeypatch.setattr(renders, "told", told_before)
+    assert images.work() == ["delayed"]
+    assert images.work() == ["stored"]
 
 
 def test_a_picture_that_kills_its_workers_ends_failed(images):

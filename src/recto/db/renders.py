@@ -104,10 +104,16 @@ def succeed(pool: Pool, attempt: Attempt, render_id: UUID, variants: Sequence[Va
     return True
 
 
-def fail(pool: Pool, attempt: Attempt, failure: Failure) -> bool:
-    """End the job as failed: it costs nothing. False if the attempt no longer owns it."""
+def fail(pool: Pool, attempt: Attempt, failure: Failure, *, unless_heard: bool = False) -> bool:
+    """End the job as failed: it costs nothing. False if the attempt no longer owns it.
+
+    ``unless_heard``: False also if a webhook has named the job's prediction by now.
+    """
     with as_service(pool, attempt.user_id) as conn:
         if lock_owned(conn, attempt) is None:
+            return False
+        known = "select from generation_jobs where id = %s and prediction_id is not null"
+        if unless_heard and conn.execute(known, (attempt.job_id,)).fetchone() is not None:
             return False
         log_failure(conn, attempt.job_id, failure)
         end_as_failed(conn, attempt.job_id, failure)

@@ -57,7 +57,9 @@ def run_image(runtime: WorkerRuntime, attempt: Attempt) -> str:
 
 def _next(runtime: WorkerRuntime, held: Images, attempt: Attempt, told: Told) -> str:
     if told.prediction_id is None:
-        return _fail(runtime, attempt, "submission_lost", "the process that submitted it stopped, and no webhook came")
+        detail = "the process that submitted it stopped, and no webhook came"
+        outcome = _fail(runtime, attempt, "submission_lost", detail, unless_heard=True)
+        return "delayed" if outcome == "not_owned" and hand_back(runtime.pool, attempt) else outcome
     left_s = runtime.settings.render_deadline_s - told.age_s
     prediction = Prediction.of(told.prediction_id, told.prediction or {})
     is_late = False
@@ -139,9 +141,9 @@ def _store(runtime: WorkerRuntime, held: Images, attempt: Attempt, prediction: P
     return "not_owned"
 
 
-def _fail(runtime: WorkerRuntime, attempt: Attempt, log_code: str, detail: str) -> str:
+def _fail(runtime: WorkerRuntime, attempt: Attempt, log_code: str, detail: str, *, unless_heard: bool = False) -> str:
     failure = Failure("upstream_error", _FAILED, log_code, detail, model=attempt.payload["model"])
-    return "failed" if renders.fail(runtime.pool, attempt, failure) else "not_owned"
+    return "failed" if renders.fail(runtime.pool, attempt, failure, unless_heard=unless_heard) else "not_owned"
 
 
 def delete_files(runtime: WorkerRuntime) -> None:
