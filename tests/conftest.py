@@ -267,9 +267,9 @@ def client(open_client: Callable[..., Client]) -> Client:
 def open_images(open_client: Callable[..., Client], sandbox: SandboxServer, tmp_path: Path) -> Callable[..., Client]:
     """Make clients of an app with pictures on; no webhook reaches it."""
 
-    def open_(**changes) -> Client:
+    def open_(user_id: UUID | None = None, **changes) -> Client:
         address = {"public_base_url": "http://127.0.0.1:9"}
-        return open_client(**_with_pictures(sandbox, tmp_path / "files") | address | changes)
+        return open_client(user_id, **_with_pictures(sandbox, tmp_path / "files") | address | changes)
 
     return open_
 

@@ -36,7 +36,8 @@ def upload(client, files, **fields):
 
 
 def deliver(client, job_id, prediction_id, status="succeeded", outputs=(), secret=SIGNING_SECRET, **changes):
-    body = json.dumps({"id": prediction_id, "status": status, "output": list(outputs)}).encode()
+    told = {"id": prediction_id, "status": status, "output": list(outputs), "error": changes.get("error")}
+    body = json.dumps(told).encode()
     now, message_id = int(time()) - changes.get("age_s", 0), uuid4().hex
     headers = {
         "webhook-id": message_id,
@@ -478,11 +479,11 @@ def test_a_cancel_while_it_is_being_submitted_counts_and_stops_the_provider(imag
     assert images.get(url).json["status"] == "canceled"
 
 
-def test_what_nobody_foresaw_delays_a_picture_until_its_deadline(images, monkeypatch):
+def test_what_nobody_foresaw_delays_a_picture_for_as_long_as_its_outputs_are_there(images, monkeypatch):
     created = start(images).json
     monkeypatch.setattr(images.runtime.images.outputs, "fetch", lambda _: 1 / 0)
     assert finish(images, created["id"]) == ["delayed"]
-    images.query("update generation_jobs set created_at = created_at - interval '601 s'")
+    images.query("update generation_jobs set heard_at = heard_at - interval '3601 s'")
     assert images.work() == ["failed"]
     assert images.rows("usage_ledger") == []
 

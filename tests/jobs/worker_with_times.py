@@ -3,6 +3,8 @@
 import json
 import sys
 
+from mortal import arm
+
 from recto.jobs.worker import work
 from recto.settings import WorkerSettings
 from recto.telemetry import configure_logging
@@ -12,6 +14,7 @@ if __name__ == "__main__":
     _, times, _, concurrency = sys.argv
     settings = WorkerSettings.load()
     configure_logging(settings.log_format)
+    arm()
     work(
         settings,
         concurrency=int(concurrency),

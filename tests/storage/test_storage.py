@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
-import boto3
 import pytest
 import requests
 from tests.conftest import until
@@ -23,33 +22,6 @@ SECRET = b"a secret that signs"
 PUBLIC = keys.of_variant(ID, 0)
 THUMBNAIL = keys.of_variant(ID, 0, thumbnail=True)
 PRIVATE = keys.of_input(ID, OTHER, "png")
-
-
-@pytest.fixture(scope="module")
-def s3_address(tmp_path_factory):
-    """An S3 server in a process of its own: moto's."""
-    log = tmp_path_factory.mktemp("s3") / "log"
-    with log.open("w") as output:
-        command = (
-            "from moto.moto_server.threaded_moto_server import ThreadedMotoServer as Server; import threading\n"
-            "server = Server(ip_address='127.0.0.1', port=0, verbose=False); server.start()\n"
-            "print(server.get_host_and_port()[1], flush=True); threading.Event().wait()"
-        )
-        with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=output) as process:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-            process.terminate()
-
-
-@pytest.fixture
-def bucket(s3_address, monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
-    client = boto3.client("s3", endpoint_url=s3_address, region_name="us-east-1")
-    client.create_bucket(Bucket="pictures")
-    yield f"s3://pictures/recto?endpoint_url={s3_address}"
-    for stored in client.list_objects_v2(Bucket="pictures").get("Contents", []):
-        client.delete_object(Bucket="pictures", Key=stored["Key"])
-    client.close()
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -157,6 +129,20 @@ def test_a_folder_that_is_away_or_full_is_told_as_such_and_leaves_no_half_file(t
     for act in (lambda: blocked.put(PUBLIC, b"x"), lambda: blocked.read(PUBLIC), lambda: blocked.delete(PUBLIC)):
         with pytest.raises(StorageUnavailable):
             act()
+
+
+def test_what_a_killed_process_left_of_a_file_goes_with_it(tmp_path):
+    code = (
+        "import os, signal, sys; from recto.storage import open_storage\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "open_storage(sys.argv[1], base_url='', secret=b'').put(sys.argv[2], b'half')"
+    )
+    subprocess.run([sys.executable, "-c", code, f"file://{tmp_path}", PRIVATE], check=False)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] != []
+    storage = open_storage(f"file://{tmp_path}", base_url="", secret=SECRET)
+    assert storage.read(PRIVATE) is None
+    storage.delete(PRIVATE)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_bucket_that_is_not_there_or_a_server_that_is_away_is_told_as_such(bucket, free_port):

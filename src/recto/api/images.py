@@ -107,19 +107,23 @@ def create() -> Response:
         return _accepted(images.find(runtime().pool, g.user.id, existing), **{"Idempotent-Replayed": "true"})
     with runtime().leases.renewed(job_id):
         prediction = _submit(held, job_id, new, uploads)
-    telemetry.image_event(
-        "submitted", user_id=g.user.id, job_id=job_id, prediction_id=prediction.id, status=prediction.status
-    )
+    if prediction:
+        telemetry.image_event(
+            "submitted", user_id=g.user.id, job_id=job_id, prediction_id=prediction.id, status=prediction.status
+        )
     return _accepted(images.find(runtime().pool, g.user.id, job_id))
 
 
-def _submit(held: Images, job_id: UUID, new: NewImage, uploads: list[Upload]) -> Prediction:
-    """Store the inputs and hand the job to the provider; whatever fails ends the job, at no cost."""
-    pool, user_id = runtime().pool, g.user.id
+def _submit(held: Images, job_id: UUID, new: NewImage, uploads: list[Upload]) -> Prediction | None:
+    """Store the inputs and hand the job to the provider; whatever fails ends the job, at no cost.
+
+    None if it was canceled before.
+    """
+    pool, user_id, holder = runtime().pool, g.user.id, runtime().leases.holder
     try:
         stored = [keys.of_input(user_id, uuid4(), upload.extension) for upload in uploads]
-        if stored:
-            images.keep_inputs(pool, user_id, job_id, stored)
+        if stored and not images.keep_inputs(pool, user_id, job_id, holder, stored):
+            return None
         for key, upload in zip(stored, uploads, strict=True):
             held.storage.put(key, upload.data)
         prediction = held.replicate.create(
@@ -139,11 +143,11 @@ def _submit(held: Images, job_id: UUID, new: NewImage, uploads: list[Upload]) ->
         if isinstance(error, StorageUnavailable):
             raise Unavailable from error
         raise
-    holder = runtime().leases.holder
+    look_in_s = min(LOOK_EVERY_S, runtime().settings.render_deadline_s)
     try:
         kept = runtime().commits.write(
             lambda: images.submitted(
-                pool, user_id, job_id, holder, prediction.id, prediction.to_json(), look_in_s=LOOK_EVERY_S
+                pool, user_id, job_id, holder, prediction.id, prediction.to_json(), look_in_s=look_in_s
             ),
             figures={"job_id": str(job_id), "prediction_id": prediction.id},
         )

@@ -98,11 +98,12 @@ def abandon(conn: Connection, job_id: UUID) -> None:
         (ABANDONED.log_code, job_id),
     )
     row = conn.execute(
-        "select kind, in_background and attempts_left > 0 from generation_jobs where id = %s", (job_id,)
+        "select kind, in_background, attempts_left > 0 from generation_jobs where id = %s", (job_id,)
     ).fetchone()
     assert row is not None  # noqa: S101  the caller has locked it
-    kind, again = row
-    if kind == "image":
+    kind, in_background, is_left = row
+    again = in_background and is_left
+    if kind == "image" and is_left:
         _leave_image(conn, job_id)
         return
     # What a caller waited for without keeping it has its one row or none, as if there were no quota.

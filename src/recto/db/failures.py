@@ -83,7 +83,7 @@ def end_as_failed(conn: Connection, job_id: UUID, failure: Failure) -> None:
     """End the job; what the user wrote is kept for as long as a retry is possible, of which a picture has none."""
     row = conn.execute(
         "update generation_jobs set status = 'failed', error = %s, holder = null, lease_until = null,"
-        " finished_at = now(), alerted_at = null,"
+        " finished_at = now(), alerted_at = null, prediction = prediction - '{outputs,error}'::text[],"
         " payload = case when retries >= %s or kind = 'image' then recto.without_texts(payload) else payload end"
         " where id = %s returning user_id, kind",
         (failure.to_json(), MAX_RETRIES, job_id),

@@ -29,8 +29,8 @@ HEARD_S = 5.0
 LOOKED_UP_S = 10.0
 # Keys of pictures are their own: the same word may be a key of a text.
 _KEY = "image:"
-# It may fail and be looked at until its deadline.
-_ATTEMPTS = 1000
+# So many workers may die of it; what else goes wrong is tried again until its deadline.
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,29 +122,36 @@ def reserve(pool: Pool, user_id: UUID, job_id: UUID, new: NewImage, *, limit: in
     return None
 
 
-def keep_inputs(pool: Pool, user_id: UUID, job_id: UUID, keys: Sequence[str]) -> None:
-    """Remember which files the job needs, before they are stored: they are deleted once it has ended."""
+def keep_inputs(pool: Pool, user_id: UUID, job_id: UUID, holder: UUID, keys: Sequence[str]) -> bool:
+    """Remember which files the job needs, before they are stored: they are deleted once it has ended.
+
+    False if ``holder`` no longer has the job: it was canceled, say.
+    """
     with as_service(pool, user_id) as conn:
-        conn.execute(
-            "update generation_jobs set payload = payload || jsonb_build_object('inputs', %s::jsonb) where id = %s",
-            (Jsonb(list(keys)), job_id),
-        )
+        row = conn.execute(
+            "update generation_jobs set payload = payload || jsonb_build_object('inputs', %s::jsonb)"
+            " where id = %s and status = 'running' and holder = %s returning true",
+            (Jsonb(list(keys)), job_id, holder),
+        ).fetchone()
+    return row is not None
 
 
 def submitted(
     pool: Pool, user_id: UUID, job_id: UUID, holder: UUID, prediction_id: str, told: dict[str, Any], *, look_in_s: float
 ) -> bool:
-    """Hand the job to the workers: the provider has it. False if it was canceled meanwhile, which then counts.
+    """Hand the job to the workers: the provider has it. False if it has ended meanwhile; a canceled one then counts.
 
-    A webhook may have been faster; then the job is due at once.
+    A webhook may have been faster; then the job is due at once. So may workers, if the lease was lost: what they do
+    without knowing the prediction is not waited for. Repeating it changes nothing.
     """
     with as_service(pool, user_id) as conn:
-        row = conn.execute(
+        conn.execute(
             "update generation_jobs set status = 'pending', in_background = true, holder = null, lease_until = null,"
             " prediction_id = %(prediction_id)s, heard_at = coalesce(heard_at, now()),"
             " prediction = coalesce(prediction, %(told)s),"
             " run_at = case when prediction is null then now() + %(look_in)s else now() end"
-            " where id = %(id)s and status = 'running' and holder = %(holder)s returning true",
+            " where id = %(id)s and status in ('pending', 'running')"
+            " and (prediction_id is null or holder = %(holder)s)",
             {
                 "prediction_id": prediction_id,
                 "told": Jsonb(told),
@@ -152,14 +159,15 @@ def submitted(
                 "id": job_id,
                 "holder": holder,
             },
-        ).fetchone()
-        if row is None:  # canceled meanwhile, and the provider has it
+        )
+        row = conn.execute("select status from generation_jobs where id = %s for update", (job_id,)).fetchone()
+        if row == ("canceled",):
             usage.debit(conn, user_id, job_id, KIND)
         conn.execute(
             "update generation_attempts set outcome = 'succeeded', request_id = %s where job_id = %s and number = 1",
             (prediction_id, job_id),
         )
-    return row is not None
+    return row is not None and row[0] in ("pending", "running", "succeeded")
 
 
 def not_submitted(pool: Pool, user_id: UUID, job_id: UUID, failure: Failure) -> None:
@@ -241,7 +249,8 @@ def cancel(pool: Pool, user_id: UUID, job_id: UUID) -> str | None:
             raise InvalidRequest("This generation has ended.")
         conn.execute(
             "update generation_jobs set status = 'canceled', holder = null, lease_until = null, finished_at = now(),"
-            " payload = recto.without_texts(payload) where id = %s",
+            " payload = recto.without_texts(payload), prediction = prediction - '{outputs,error}'::text[]"
+            " where id = %s",
             (job_id,),
         )
         conn.execute(

@@ -20,10 +20,11 @@ from recto.errors import NotFound
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the provider said of a prediction last, and how long the job has been there, in seconds."""
+    """What the provider said of a prediction last, how long ago, and how long the job has been there, in seconds."""
 
     prediction_id: str | None
     prediction: dict[str, Any] | None
+    heard_s: float
     age_s: float
 
 
@@ -39,7 +40,8 @@ def told(pool: Pool, attempt: Attempt) -> Told:
     """Return what is known of the picture that the attempt is to bring home."""
     with as_service(pool, attempt.user_id) as conn, conn.cursor(row_factory=class_row(Told)) as cursor:
         row = cursor.execute(
-            "select prediction_id, prediction, extract(epoch from now() - created_at)::float8 as age_s"
+            "select prediction_id, prediction, extract(epoch from now() - created_at)::float8 as age_s,"
+            " extract(epoch from now() - coalesce(heard_at, created_at))::float8 as heard_s"
             " from generation_jobs where id = %s",
             (attempt.job_id,),
         ).fetchone()
@@ -48,16 +50,30 @@ def told(pool: Pool, attempt: Attempt) -> Told:
     return row
 
 
-def looked_up(pool: Pool, attempt: Attempt, told: dict[str, Any]) -> dict[str, Any]:
+def looked_up(pool: Pool, attempt: Attempt, prediction_id: str, told: dict[str, Any]) -> dict[str, Any]:
     """Record what the provider said when the attempt asked it, and return what counts: an end that was heard before."""
     with as_service(pool, attempt.user_id) as conn:
+        conn.execute("select recto.hear_of_prediction(%s, %s, %s)", (attempt.job_id, prediction_id, Jsonb(told)))
         row = conn.execute(
-            "update generation_jobs set heard_at = now(), looked_up_at = now(), prediction = case"
-            " when prediction ->> 'status' in ('succeeded', 'failed', 'canceled') then prediction else %s end"
-            " where id = %s returning prediction",
-            (Jsonb(told), attempt.job_id),
+            "update generation_jobs set looked_up_at = now() where id = %s and status = 'running' returning prediction",
+            (attempt.job_id,),
         ).fetchone()
     return row[0] if row else told
+
+
+def keep_outputs(pool: Pool, attempt: Attempt, keys: Sequence[str]) -> bool:
+    """Remember which files the attempt stores, before it does: they are deleted if the job ends without them.
+
+    False if the attempt no longer owns the job.
+    """
+    with as_service(pool, attempt.user_id) as conn:
+        if lock_owned(conn, attempt) is None:
+            return False
+        conn.execute(
+            "update generation_jobs set payload = payload || jsonb_build_object('outputs', %s::jsonb) where id = %s",
+            (Jsonb(list(keys)), attempt.job_id),
+        )
+    return True
 
 
 def succeed(pool: Pool, attempt: Attempt, render_id: UUID, variants: Sequence[Variant]) -> bool:
@@ -79,8 +95,8 @@ def succeed(pool: Pool, attempt: Attempt, render_id: UUID, variants: Sequence[Va
             )
         conn.execute(
             "update generation_jobs set status = 'succeeded', error = null, payload = recto.without_texts(payload),"
-            " prediction = prediction - 'outputs', holder = null, lease_until = null, finished_at = now()"
-            " where id = %s",
+            " prediction = prediction - '{outputs,error}'::text[], holder = null, lease_until = null,"
+            " finished_at = now() where id = %s",
             (attempt.job_id,),
         )
         usage.debit(conn, attempt.user_id, attempt.job_id, KIND)
@@ -88,10 +104,16 @@ def succeed(pool: Pool, attempt: Attempt, render_id: UUID, variants: Sequence[Va
     return True
 
 
-def fail(pool: Pool, attempt: Attempt, failure: Failure) -> bool:
-    """End the job as failed: it costs nothing. False if the attempt no longer owns it."""
+def fail(pool: Pool, attempt: Attempt, failure: Failure, *, unless_heard: bool = False) -> bool:
+    """End the job as failed: it costs nothing. False if the attempt no longer owns it.
+
+    ``unless_heard``: False also if a webhook has named the job's prediction by now.
+    """
     with as_service(pool, attempt.user_id) as conn:
         if lock_owned(conn, attempt) is None:
+            return False
+        known = "select from generation_jobs where id = %s and prediction_id is not null"
+        if unless_heard and conn.execute(known, (attempt.job_id,)).fetchone() is not None:
             return False
         log_failure(conn, attempt.job_id, failure)
         end_as_failed(conn, attempt.job_id, failure)

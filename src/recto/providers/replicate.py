@@ -53,13 +53,13 @@ class Prediction:
         return self.status in ("succeeded", "failed", "canceled")
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is kept of it: no ``error``, which may quote the prompt."""
-        return {"status": self.status, "outputs": list(self.outputs)}
+        """Return what is kept of it until the job has ended, as long as its prompt, which ``error`` may quote."""
+        return {"status": self.status, "outputs": list(self.outputs)} | ({"error": self.error} if self.error else {})
 
     @classmethod
     def of(cls, prediction_id: str, kept: dict[str, Any]) -> Self:
         """Return the prediction of which ``to_json`` was kept."""
-        return cls(prediction_id, kept.get("status", "starting"), tuple(kept.get("outputs", ())))
+        return cls(prediction_id, kept.get("status", "starting"), tuple(kept.get("outputs", ())), kept.get("error"))
 
     @classmethod
     def read(cls, body: bytes) -> Self:
@@ -76,11 +76,12 @@ class Prediction:
         output = told.get("output")
         outputs = [output] if isinstance(output, str) else output if isinstance(output, list) else []
         error = told.get("error")
+        # Only what is printable: jsonb refuses the rest.
         return cls(
             prediction_id,
             known,
-            tuple(url for url in outputs if isinstance(url, str))[:_MAX_OUTPUTS],
-            error[:KEPT_CHARACTERS] if isinstance(error, str) else None,
+            tuple(url for url in outputs if isinstance(url, str) and url.isprintable())[:_MAX_OUTPUTS],
+            withhold([], [error[:KEPT_CHARACTERS]]) if isinstance(error, str) else None,
         )
 
 

@@ -29,7 +29,8 @@ class Folder:
         """Store a file, whole or not at all; one of the same key is replaced."""
         path = self._folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        # A process that is killed here leaves its half: it has the key's name, so that it goes with the file.
+        with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False) as file:
             try:
                 file.write(data)
                 file.flush()
@@ -56,6 +57,8 @@ class Folder:
     def delete(self, key: Key) -> None:
         """Delete a file, if there is one, and its folder with the last one."""
         path = self._folder / key
+        for half in path.parent.glob(f"{path.name}.*"):
+            half.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         with suppress(OSError):  # it is not empty, or gone
             path.parent.rmdir()
