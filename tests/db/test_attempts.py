@@ -42,6 +42,8 @@ def commit(client, attempt, *fronts, enough=1, calls=None, first_call=1):
         [call()] if calls is None else calls,
         first_call=first_call,
         enough=enough,
+        dropped={},
+        incomplete=None,
         quota=None,
     )
 

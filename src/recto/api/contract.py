@@ -93,8 +93,8 @@ Incomplete = Annotated[
     str | None,
     Field(
         description="Why there are not all the cards that there would have been; null if there are. `max_tokens`, "
-        "`content_filter`, `model_stopped` (a deck has fewer pairs than were asked for), or the code of the failure that "
-        "ended a stream, such as `upstream_timeout`."
+        "`content_filter`, `model_stopped` (a deck has fewer pairs than were asked for), or the code of what ended a "
+        "stream, such as `upstream_timeout`."
     ),
 ]
 

@@ -68,6 +68,7 @@ class _Stream:
     def events(self, position: int) -> Iterator[bytes]:
         """Yield what comes after the position. The caller comes again if it ends without ``done``."""
         pool, user_id, job_id = self._held.pool, self._user_id, self._job_id
+        yield event_streams.COMMENT  # the answer's head is sent with the first piece of its body
         try:
             while True:
                 self._changed.clear()

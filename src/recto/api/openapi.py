@@ -66,14 +66,17 @@ _ERROR_HEADERS: dict[int, dict[str, Any]] = {
     502: _RETRY_AFTER,
     503: _RETRY_AFTER,
 }
+_KEY = {"type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": 255}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": "Visible ASCII characters, kept for 24 hours: the same key with the same request gets the first "
     "answer.",
-    "schema": {"type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": 255},
+    "schema": _KEY,
 }
+# Of the headers that must have a form.
+_FORMS = {"Idempotency-Key": _KEY, "Last-Event-ID": {"type": "string", "pattern": "^([0-9]{1,9}|done)$"}}
 
 
 @lru_cache(maxsize=1)
@@ -213,7 +216,7 @@ def _in_header(operation: Operation) -> Iterator[dict[str, Any]]:
             "in": "header",
             "required": False,
             "description": description,
-            "schema": _IDEMPOTENCY_KEY["schema"] if name == _IDEMPOTENCY_KEY["name"] else {"type": "string"},
+            "schema": _FORMS.get(name, {"type": "string"}),
         }
     if operation.idempotent:
         yield _IDEMPOTENCY_KEY
