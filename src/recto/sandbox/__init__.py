@@ -7,7 +7,7 @@ failure of a real provider. It never stands in for a provider that failed, and i
     faults.py       every failure by name; spoilt.py has those of the model, hostile.py the attacks, scripts.py how
                     an answer that comes in steps is described
     chat.py         the protocol: requests, answers, errors
-    extractive.py   a text → proposals; sentences.py and grammar.py are its two halves
+    extractive.py   a text → proposals; grammar.py is its half about languages
     invented.py     a topic → proposals
     replicate.py    Replicate's API and its faults; predictions.py is a prediction's life, picture.py draws
 """
