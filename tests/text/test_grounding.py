@@ -109,6 +109,14 @@ def test_a_card_stands_where_its_answer_does_and_is_supported(text: str, front: 
     assert place.grounded
 
 
+def test_an_answer_that_the_whole_text_is_about_is_supported_where_the_question_stands() -> None:
+    facts = ["is deep", "is cold", "freezes late", "lies in a rift", "holds a fifth of fresh water", "has one outlet"]
+    text = " ".join(f"Lake Baikal {fact}." for fact in facts)
+    assert Index(text).ground("Which lake freezes late?", "Baikal").quote == "Lake Baikal freezes late."
+    assert Index(text).ground("Which lake freezes late?", "Baikal").grounded
+    assert not Index(text).ground("Which lake freezes late?", "Lake Ladoga").grounded
+
+
 def test_a_question_may_count_in_words_what_the_text_lists() -> None:
     assert Index(ERIE).ground("Which two waters does the canal join?", "The Hudson and Lake Erie").grounded
     assert not Index(ERIE).ground("What was opened in 1852?", "The Erie Canal").grounded

@@ -1,7 +1,7 @@
 """Where in a text a card stands, and whether the text supports it. No model is asked.
 
 A card is compared with the text's sentences by what they share: words, in other forms too, and numbers, however they
-are written. What is rare in the text weighs more, and what is common nothing. How much of the question a sentence has
+are written. What is rare in the text weighs more. How much of the question a sentence has
 is multiplied by how much of the answer it has, so that one that has only one of them is no support. Numbers of the
 answer must stand there, and count the same.
 
@@ -21,7 +21,7 @@ from recto.text.words import counts, is_unspaced, parts, plain, runs, terms
 class Grounding:
     """The best place for a card: ``text[start:end] == quote``, one sentence or two neighbours, in code points.
 
-    ``quote``, ``start`` and ``end`` are None where card and text share nothing, or what most sentences have.
+    ``quote``, ``start`` and ``end`` are None where card and text share nothing.
     ``grounded``: whether the text supports the card.
     """
 
@@ -41,7 +41,7 @@ _OTHER_NUMBER = 0.05  # of the support, where a number of the answer does not st
 _DISTANT_NUMBER = 0.7  # where a number of the question stands in another place
 _OTHER_UNIT = 0.2  # where the answer's number counts something else
 _CHANCE = 0.2  # how much of a word is in a sentence by chance
-_COMMON = 0.1  # of the sentences; what more of them have, and more than three, is no sign of any
+_COMMON = 0.1  # of the sentences; what more of them have, and more than three, is common
 _STEM = 4  # letters that tell a unit; a shorter one is short for another
 _LONG = 5  # letters; a shorter word weighs less than its rarity says
 
@@ -61,16 +61,15 @@ class Index:
         self._plain = [plain(sentence.text) for sentence in self._sentences]
         self._having = _index(self._plain)
         count = len(self._sentences)
-        self._rarities = [
-            log((count + 1) / (having + 0.5)) if having <= 3 + _COMMON * count else 0.0 for having in range(count + 1)
-        ]
+        self._rarities = [log((count + 1) / (having + 0.5)) for having in range(count + 1)]
+        self._rare = [rarity if having <= 3 + _COMMON * count else 0.0 for having, rarity in enumerate(self._rarities)]
         self._terms: dict[str, _Term] = {}
 
     def ground(self, front: str, back: str) -> Grounding:
         """Find the place of a card, whose front may be a cloze (``____`` for what is left out). Never raises."""
         plain_front, plain_back = plain(front), plain(back)
         asks, answers = terms(plain_front), terms(plain_back)
-        question, answer = [self._term(term) for term in asks], [self._term(term) for term in answers]
+        question, answer = self._found(asks), self._found(answers)
         asked, answered = _shares(question), _shares(answer)
         bests = [max(shares, key=shares.__getitem__) for shares in (answered, asked) if shares]
         fits = {(number, number): share * asked[number] for number, share in answered.items() if number in asked}
@@ -95,27 +94,31 @@ class Index:
             support *= _OTHER_UNIT
         return self._at(place, grounded=support >= LEAST_SUPPORT)
 
-    def _term(self, term: str) -> _Term:
-        if term not in self._terms:
-            if is_unspaced(term):
-                self._terms[term] = self._exact([at for at, sentence in enumerate(self._plain) if term in sentence])
-            elif term[0] == "#":
-                self._terms[term] = self._exact(_each(self._having.get(term, 0)))
-            else:
-                self._terms[term] = self._word(term)
-        return self._terms[term]
+    def _found(self, side: Sequence[str]) -> list[_Term]:
+        """The terms of a side; what is common counts only where nothing of it that is rare stands in the text."""
+        for term in side:
+            if term not in self._terms:
+                self._terms[term] = self._term(term, self._rare)
+        found = [self._terms[term] for term in side]
+        return found if any(alike for _, alike in found) else [self._term(term, self._rarities) for term in side]
 
-    def _exact(self, those: list[int]) -> _Term:
-        rarity = self._rarities[len(those)]
+    def _term(self, term: str, rarities: Sequence[float]) -> _Term:
+        if is_unspaced(term):
+            those = [number for number, sentence in enumerate(self._plain) if term in sentence]
+        elif term[0] == "#":
+            those = _each(self._having.get(term, 0))
+        else:
+            return self._word(term, rarities)
+        rarity = rarities[len(those)]
         return rarity, dict.fromkeys(those, 1.0) if rarity else {}
 
-    def _word(self, word: str) -> _Term:
+    def _word(self, word: str, rarities: Sequence[float]) -> _Term:
         """A word, of which a sentence has as much as it has n-grams, in one word or in several."""
         found = [self._having.get(gram, 0) for gram in parts(word)]
         whole = 0.0
         shares: defaultdict[int, float] = defaultdict(float)
         for those in dict.fromkeys(found):  # most n-grams of a rare word stand in the same sentences
-            if rarity := found.count(those) * self._rarities[those.bit_count()]:
+            if rarity := found.count(those) * rarities[those.bit_count()]:
                 whole += rarity
                 while those:
                     lowest = those & -those
