@@ -1,9 +1,9 @@
 """Where in a text a card stands, and whether the text supports it. No model is asked.
 
 A card is compared with the text's sentences by what they share: words, in other forms too, and numbers, however they
-are written. What is rare in the text weighs more. How much of the question a sentence has
-is multiplied by how much of the answer it has, so that one that has only one of them is no support. Numbers of the
-answer must stand there, and count the same.
+are written. What is rare in the text weighs more. How much of the question a sentence has is multiplied by how much of
+the answer it has, so that one that has only one of them is no support. Numbers of the answer must stand there, and
+count the same.
 
 How good that is, and on which cards: docs/cards.md.
 """
@@ -40,6 +40,7 @@ _PAIR = 0.9  # of a share, where it takes two sentences
 _OTHER_NUMBER = 0.05  # of the support, where a number of the answer does not stand, or one of the question nowhere
 _DISTANT_NUMBER = 0.7  # where a number of the question stands in another place
 _OTHER_UNIT = 0.2  # where the answer's number counts something else
+_SMALL_NUMBER = 0.5  # where the answer is no more than one of two digits, which stands in many places
 _CHANCE = 0.2  # how much of a word is in a sentence by chance
 _COMMON = 0.1  # of the sentences; what more of them have, and more than three, is common
 _STEM = 4  # letters that tell a unit; a shorter one is short for another
@@ -92,6 +93,8 @@ class Index:
         support = fits[place] * min(1.0, fits[place] / (max(asked.values()) * max(answered.values())))
         if numbers_answered and self._counts_otherwise(plain_back, place):
             support *= _OTHER_UNIT
+        if len(answers) == 1 and answers[0][0] == "#" and len(answers[0]) <= len("#12"):
+            support *= _SMALL_NUMBER
         return self._at(place, grounded=support >= LEAST_SUPPORT)
 
     def _found(self, side: Sequence[str]) -> list[_Term]:

@@ -95,12 +95,14 @@ def parts(run: str) -> Sequence[str]:
 def counts(text: str) -> list[tuple[str, str]]:
     """Each number of a plain text with the word behind it, or the character in a script without spaces.
 
-    A word between two numbers (53 to 12) belongs to neither.
+    A word between two numbers (53 to 12) belongs to neither, and one behind a price ($12 a barrel) is not its unit.
     """
     found = []
     matches = list(_RUN.finditer(text))
     for at, (one, two) in enumerate(pairwise(matches)):
         if text[one.end() : two.start()].strip(" -°") or not (those := numbers(one[0])):
+            continue
+        if one.start() and text[one.start() - 1] in "$£€¥":
             continue
         if is_unspaced(two[0]):
             found += [(number, two[0][0]) for number in those]
