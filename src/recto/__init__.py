@@ -12,16 +12,17 @@
     dev.py         the whole service on one machine
     api/           doors: one blueprint a resource; a view parses, calls and responds
     jobs/          jobs: the same pipeline, run by a worker or for a caller who waits
-    text/          core: source text → prompt → proposals, one pipeline for every door
+    text/          core: source text → prompt → proposals, one pipeline for every door; where each stands in the text
     images/        core: what a picture is asked with, and how one from outside is read
     providers/     outside: clients that translate their own failures
     storage/       outside: pictures' files, in a folder or in S3
     db/            memory: every SQL statement, the migrations, the embedded PostgreSQL
+    evaluation/    labelled cards, and how good the rules are on them
     sandbox/       a provider for development and tests that plays every failure
     playground/    the page
 
-Imports run downwards only: cli, dev → api → jobs → runtime → db, tokens → telemetry → text → providers → times →
-errors, settings → calls.
+Imports run downwards only: cli, dev → api → jobs, evaluation → runtime → db, tokens → telemetry → text → providers →
+times → errors, settings → calls.
 
 How a request and a job go through them, and what each table says: docs/architecture.md.
 """

@@ -8,7 +8,7 @@ failure of a real provider. It never stands in for a provider that failed, and i
                     an answer that comes in steps is described
     chat.py         the protocol: requests, answers, errors; streams.py sends answers as they are written and has
                     what goes wrong with that; generations.py remembers what became of each call
-    extractive.py   a text → proposals; sentences.py and grammar.py are its two halves
+    extractive.py   a text → proposals; grammar.py is its half about languages
     invented.py     a topic → proposals
     replicate.py    Replicate's API and its faults; predictions.py is a prediction's life, picture.py draws
 """

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from recto.sandbox.grammar import questions
-from recto.sandbox.sentences import Sentence, cut, sentences
+from recto.text.sentences import Sentence, cut, sentences
 
 FRONT_MAX = 200
 BACK_MAX = 500

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from recto.sandbox.extractive import key
-from recto.sandbox.sentences import cut
+from recto.text.sentences import cut
 
 FACTS = 150  # about any topic
 

@@ -8,14 +8,19 @@ _SENTENCE_MAX = 400  # what is longer is taken for a text without sentence ends
 _PIECE = 240
 
 _ITEM = re.compile(r"[ \t]*(?:[-*•–·▪‣◦]|\(?\d{1,3}[.)]|[a-z]\))[ \t]+")
-_CLOSERS = "\"'”’»)\\]"
-_END = re.compile(
-    rf"(?:(?<![.!?…؟۔।])[.!?…؟۔।]+[{_CLOSERS}]*(?:\[\d+\])*(?=\s+[\"'“‘„«(¿¡\[—–]*[^\W_a-zà-ÿąćęłńóśźż])|[。！？]+[”’」』）]*)"
-)
+_FULL_STOPS = "。！？"  # after which no space need follow
+_CLOSERS = "\"'”’»)\\]」』）"
+_END = re.compile(rf"[.!?…؟۔।{_FULL_STOPS}]+[{_CLOSERS}]*(?:\[\d+\])*")
+_BEGINNING = re.compile(r"\s+[\"'“‘„«(¿¡\[—–]*[^\W_a-zà-ÿąćęłńóśźż]")  # of a sentence after one that ends with a point
 _ABBREVIATION = re.compile(
     r"(?:\b(?:Mrs?|Ms|Dr|Prof|St|Mt|Jr|Sr|Gen|Col|Capt|Rev|vs|etc|No|Vol|vol|Fig|fig|pp?|ca?|cf|e\.g|i\.e|a\.m|p\.m"
-    r"|np|tzw|tzn|m\.in|ul|św|ks|im|prof|al|[A-Z])|\d\s?r|\bw|(?:^|\n)\s*\d{1,2})\.$"
+    r"|Abs|Art|Bd|bzw|Jh|Nr|vgl|art|dr|n[rp]|ok|pkt|poz|tys|tzw|tzn|m\.in|ul|ust|św|ks|im|prof|Sra?|al|вв|гг|млн|ст|тыс"
+    r"|[^\W\d_])|\d\s?r|\bw|(?:^|\n)\s*\d{1,2})\.$"
 )
+_LONGEST_ABBREVIATION = 4  # letters
+# A German date: 3. Dezember, 19. Jahrhundert.
+_ORDINAL = re.compile(r"\b\d{1,2}\.$")
+_AFTER_ORDINAL = re.compile(r"\s+(?:Jan|Feb|März|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez|Jahrhundert)")
 
 
 class Sentence(NamedTuple):
@@ -60,11 +65,19 @@ def _units(text: str) -> Iterator[tuple[int, int, bool]]:
 
 
 def _stops(text: str, start: int, end: int) -> list[int]:
-    return [
-        match.end()
-        for match in _END.finditer(text, start, end)
-        if not _ABBREVIATION.search(text[max(start, match.start() - 12) : match.end()])
-    ]
+    return [match.end() for match in _END.finditer(text, start, end) if _is_end(text, start, match)]
+
+
+def _is_end(text: str, start: int, match: re.Match[str]) -> bool:
+    if match[0][0] in _FULL_STOPS:
+        return True
+    if not _BEGINNING.match(text, match.end()):
+        return False
+    word = text[max(start, match.start() - _LONGEST_ABBREVIATION - 1) : match.start()]
+    if len(word) > _LONGEST_ABBREVIATION and word.isalpha():
+        return True
+    before = text[max(start, match.start() - 12) : match.end()]
+    return not (_ABBREVIATION.search(before) or (_ORDINAL.search(before) and _AFTER_ORDINAL.match(text, match.end())))
 
 
 def _pieces(start: int, text: str) -> Iterator[Sentence]:
