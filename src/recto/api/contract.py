@@ -76,6 +76,13 @@ class CreateGeneration(Body):
     """What to make flashcard proposals of."""
 
     source_text: SourceText
+    include: Annotated[
+        list[Literal["grounding"]],
+        Field(
+            max_length=1,
+            description="`grounding`: where each proposal stands in the source text, and whether that supports it.",
+        ),
+    ] = []
 
 
 class ReportAccepted(Body):
@@ -110,6 +117,25 @@ class FlashcardProposal(BaseModel):
     source: Literal["ai-full"] = "ai-full"
 
 
+Quote = Annotated[
+    str | None,
+    Field(description="What the source text says of it: one sentence or two neighbours; null if they share nothing."),
+]
+Start = Annotated[
+    int | None, Field(description="Where `quote` begins in the trimmed source text, in Unicode code points from 0.")
+]
+End = Annotated[int | None, Field(description="Behind the last code point of `quote`.")]
+
+
+class GroundedProposal(FlashcardProposal):
+    """A flashcard that the model proposes, and where it stands in the source text."""
+
+    quote: Quote
+    start: Start
+    end: End
+    grounded: Annotated[bool, Field(description="Whether the source text supports it.")]
+
+
 class CreatedGeneration(BaseModel):
     """The proposals, which are stored nowhere, and the key of the generation's record."""
 
@@ -117,7 +143,7 @@ class CreatedGeneration(BaseModel):
         int | None,
         Field(description="Null if the record could not be written yet: it follows once the database can be reached."),
     ]
-    flashcards_proposals: Annotated[list[FlashcardProposal], Field(min_length=1)]
+    flashcards_proposals: Annotated[list[GroundedProposal | FlashcardProposal], Field(min_length=1)]
     generated_count: Annotated[int, Field(ge=1)]
     dropped: Dropped
     incomplete: Incomplete

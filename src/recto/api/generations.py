@@ -1,6 +1,7 @@
 """``/generations`` and ``/generation-error-logs``: make proposals, and read back what they took."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -17,6 +18,7 @@ from recto.db import generations
 from recto.errors import NotFound, RectoError
 from recto.jobs import synchronous
 from recto.text.generate import Audience
+from recto.text.grounding import Index
 from recto.text.proposals import Proposal
 from recto.text.source import SourceText
 
@@ -63,14 +65,16 @@ def create() -> Response:
     With `Accept: text/event-stream` each proposal comes as soon as it is written. Until the first one failures are
     ordinary answers; after it the cards stay, and `done` says why there are no more.
     """
-    source = SourceText(contract.CreateGeneration.parse(request).source_text)
+    asked = contract.CreateGeneration.parse(request)
+    source = SourceText(asked.source_text)
+    index = Index(source.text) if "grounding" in asked.include else None
     g.outcome = {}
     if event_streams.are_wanted():
-        return _streamed(source)
-    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome)))
+        return _streamed(source, index)
+    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome), index))
 
 
-def _streamed(source: SourceText) -> Response:
+def _streamed(source: SourceText, index: Index | None) -> Response:
     held, user_id, facts, request_id = runtime(), g.user.id, g.outcome, g.request_id
     keep_answer = answer_keeper_of_stream()
 
@@ -78,11 +82,11 @@ def _streamed(source: SourceText) -> Response:
         shown: list[contract.FlashcardProposal] = []
 
         def show(proposal: Proposal) -> None:
-            shown.append(_proposal(len(shown) + 1, proposal))
+            shown.append(_proposal(len(shown) + 1, proposal, index))
             emit("proposal", shown[-1])
 
         try:
-            created = _created(synchronous.run(held, user_id, source, facts, Audience(show, is_gone)))
+            created = _created(synchronous.run(held, user_id, source, facts, Audience(show, is_gone)), index)
             if keep_answer:
                 keep_answer(created.model_dump_json().encode())
             done = _done(created)
@@ -101,19 +105,23 @@ def _streamed(source: SourceText) -> Response:
     return event_streams.respond(events)
 
 
-def _created(made: synchronous.Generated) -> contract.CreatedGeneration:
+def _created(made: synchronous.Generated, index: Index | None) -> contract.CreatedGeneration:
     generation = made.generation
+    proposals = [_proposal(number, proposal, index) for number, proposal in enumerate(generation.proposals, 1)]
     return contract.CreatedGeneration(
         generation_id=made.record_id,
-        flashcards_proposals=[_proposal(number, proposal) for number, proposal in enumerate(generation.proposals, 1)],
-        generated_count=len(generation.proposals),
+        flashcards_proposals=proposals,
+        generated_count=len(proposals),
         dropped=dict(generation.drops),
         incomplete=generation.incomplete,
     )
 
 
-def _proposal(number: int, proposal: Proposal) -> contract.FlashcardProposal:
-    return contract.FlashcardProposal(temp_id=f"temp-{number}", front=proposal.front, back=proposal.back)
+def _proposal(number: int, proposal: Proposal, index: Index | None) -> contract.FlashcardProposal:
+    written = {"temp_id": f"temp-{number}", "front": proposal.front, "back": proposal.back}
+    if index is None:
+        return contract.FlashcardProposal(**written)
+    return contract.GroundedProposal(**written, **asdict(index.ground(proposal.front, proposal.back)))
 
 
 def _done(created: contract.CreatedGeneration) -> contract.GenerationDone:

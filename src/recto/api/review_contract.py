@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StrictStr, model_validator
 
 from recto.api import cursors
-from recto.api.contract import DEFAULT_PAGE_SIZE, WHITE, Body, PageSize, Query
+from recto.api.contract import DEFAULT_PAGE_SIZE, WHITE, Body, End, PageSize, Query, Quote, Start
 from recto.db.suggestions import SuggestionRow
 from recto.errors import InvalidRequest
 from recto.text.proposals import Bounds
@@ -35,6 +35,12 @@ class Suggestion(BaseModel):
     front: str
     back: str
     status: SuggestionStatus
+    quote: Quote
+    start: Start
+    end: End
+    grounded: Annotated[
+        bool | None, Field(description="Whether the source text supports it; null if it was made of a topic.")
+    ]
 
     @classmethod
     def of(cls, row: SuggestionRow) -> Self:
@@ -46,6 +52,10 @@ class Suggestion(BaseModel):
             front=row.front,
             back=row.back,
             status=row.status,
+            quote=row.quote,
+            start=row.start,
+            end=row.end,
+            grounded=row.grounded,
         )
 
 

@@ -10,11 +10,12 @@ from psycopg.rows import class_row
 
 from recto.db.pool import Pool, as_service, as_user
 from recto.errors import NotFound
+from recto.text.grounding import Grounding
 
 
 @dataclass(frozen=True, slots=True)
 class SuggestionRow:
-    """A proposal and what its user decided; ``front`` and ``back`` as edited."""
+    """A proposal and what its user decided; ``front`` and ``back`` as edited, the grounding as of what was written."""
 
     id: UUID
     job_id: UUID
@@ -23,15 +24,23 @@ class SuggestionRow:
     back: str
     status: str
     created_at: datetime
+    quote: str | None
+    start: int | None
+    end: int | None
+    grounded: bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class NewSuggestion:
-    """A proposal to keep, and the SHA-256 of its normalised front: what makes two of a deck alike."""
+    """A proposal to keep, and the SHA-256 of its normalised front: what makes two of a deck alike.
+
+    ``grounding``: where it stands in its text; None if there is none.
+    """
 
     front: str
     back: str
     front_hash: str
+    grounding: Grounding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +64,14 @@ class Place(NamedTuple):
 FIRST = Place(datetime.min.replace(tzinfo=UTC), UUID(int=0), 0)
 
 _INSERT = """
-    insert into ai_suggestions (job_id, user_id, deck_id, position, front, back, front_hash)
+    insert into ai_suggestions (job_id, user_id, deck_id, position, front, back, front_hash, quote, start, "end",
+        grounded)
     select %(job_id)s, %(user_id)s, %(deck_id)s,
-        n + (select coalesce(max(position), 0) from ai_suggestions where job_id = %(job_id)s), front, back, front_hash
-    from unnest(%(fronts)s::text[], %(backs)s::text[], %(hashes)s::text[]) with ordinality as card (front, back,
-        front_hash, n)
+        n + (select coalesce(max(position), 0) from ai_suggestions where job_id = %(job_id)s), front, back, front_hash,
+        quote, start, "end", grounded
+    from unnest(%(fronts)s::text[], %(backs)s::text[], %(hashes)s::text[], %(quotes)s::text[], %(starts)s::int[],
+        %(ends)s::int[], %(grounded)s::boolean[]) with ordinality as card (front, back, front_hash, quote, start, "end",
+        grounded, n)
     on conflict (deck_id, front_hash) where deck_id is not null do nothing
 """
 # What was edited once stays an edited card, also when it is accepted again as it stands.
@@ -82,7 +94,7 @@ _REVIEW = """
             as review (id, status, front, back) on review.id = known.id
     ) as new
     where old.id = new.id and old.user_id = %(user_id)s
-    returning old.id, job_id, position, old.front, old.back, old.status, created_at
+    returning old.id, job_id, position, old.front, old.back, old.status, created_at, quote, start, "end", grounded
 """
 # Reviews of one job come one after another, in the order of the jobs' ids: none counts before another has committed,
 # and no two wait for each other.
@@ -114,6 +126,10 @@ def insert(conn: Connection, user_id: UUID, job_id: UUID, deck_id: UUID | None, 
             "fronts": [card.front for card in cards],
             "backs": [card.back for card in cards],
             "hashes": [card.front_hash for card in cards],
+            "quotes": [card.grounding and card.grounding.quote for card in cards],
+            "starts": [card.grounding and card.grounding.start for card in cards],
+            "ends": [card.grounding and card.grounding.end for card in cards],
+            "grounded": [card.grounding and card.grounding.grounded for card in cards],
         },
     )
     return _count(conn, job_id)
@@ -141,7 +157,8 @@ def read(
     """``find`` in the caller's transaction, without looking at the job."""
     with conn.cursor(row_factory=class_row(SuggestionRow)) as cursor:
         return cursor.execute(
-            "select id, job_id, position, front, back, status, created_at from ai_suggestions"
+            'select id, job_id, position, front, back, status, created_at, quote, start, "end", grounded'
+            " from ai_suggestions"
             " where user_id = %s and job_id = %s and (%s::text is null or status = %s) and position > %s"
             " order by position",
             (user_id, job_id, status, status, after),
@@ -182,7 +199,8 @@ def of_deck(pool: Pool, user_id: UUID, deck_id: UUID, *, after: Place, limit: in
         if conn.execute("select from decks where user_id = %s and id = %s", (user_id, deck_id)).fetchone() is None:
             raise NotFound("There is no such deck.")
         return cursor.execute(
-            "select id, job_id, position, front, back, status, created_at from ai_suggestions"
+            'select id, job_id, position, front, back, status, created_at, quote, start, "end", grounded'
+            " from ai_suggestions"
             " where user_id = %s and deck_id = %s and (created_at, job_id, position) > (%s, %s, %s)"
             " order by created_at, job_id, position limit %s",
             (user_id, deck_id, *after, limit),

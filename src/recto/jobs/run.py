@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from hashlib import sha256
 from time import monotonic
 from typing import Any, TypeVar
@@ -22,7 +23,8 @@ from recto.errors import RectoError, Unavailable, UpstreamError
 from recto.jobs.outcomes import Failed, HandedBack, NotOwned, Outcome, Retried, Succeeded
 from recto.runtime import WorkerRuntime
 from recto.text.generate import Generation, ask, generate, unusable
-from recto.text.proposals import comparable
+from recto.text.grounding import Grounding, Index
+from recto.text.proposals import Proposal, comparable
 from recto.text.source import SourceText, Topic
 
 T = TypeVar("T")
@@ -154,7 +156,10 @@ class _Run:
         return Failed(reported, job) if job.ended else Retried(reported)
 
     def _add(self, generation: Generation, *, enough: int, incomplete: str | None) -> attempts.Batch | None:
-        cards = [NewSuggestion(card.front, card.back, _front_hash(card.front)) for card in generation.proposals]
+        cards = [
+            NewSuggestion(card.front, card.back, _front_hash(card.front), self._ground(card))
+            for card in generation.proposals
+        ]
         calls, first_call = generation.completion.calls, self._call
         self._call += len(calls)
 
@@ -172,6 +177,14 @@ class _Run:
                 on_success=self._on_success,
             )
         )
+
+    @cached_property
+    def _index(self) -> Index | None:
+        material = self._inputs()["material"]
+        return Index(material.text) if isinstance(material, SourceText) else None
+
+    def _ground(self, card: Proposal) -> Grounding | None:
+        return self._index.ground(card.front, card.back) if self._index else None
 
     def _commit(self, write: Callable[[], T]) -> T:
         try:
