@@ -50,7 +50,7 @@ def test_a_generation_is_queued_run_and_read(client, prefix):
     read = client.get(location).json
     assert (read["kind"], read["status"], read["attempts"], read["error"]) == ("review", "succeeded", 1, None)
     assert read["model"] == "sandbox/extractive"
-    assert read["prompt_version"] == "1"
+    assert read["prompt_version"] == "2"
     assert read["tokens_input"] > 100
     assert read["cost_usd"] == 0
     assert read["created_at"] <= read["started_at"] <= read["finished_at"]
@@ -72,7 +72,7 @@ def test_the_text_is_kept_only_until_it_is_needed_no_more(client):
     assert client.query("select payload ->> 'source_text' as text from generation_jobs") == [{"text": TEXT.strip()}]
     client.work()
     ((payload,),) = [row.values() for row in client.query("select payload from generation_jobs")]
-    assert payload == {"model": "sandbox/extractive", "prompt_version": "1"}
+    assert payload == {"model": "sandbox/extractive", "prompt_version": "2"}
     assert client.get(location).json["status"] == "succeeded"
 
 

@@ -55,7 +55,7 @@ def test_a_source_text_becomes_proposals_and_a_record(client, path):
     assert row["source_text_hash"] == sha256(TEXT.strip().encode()).hexdigest()
     assert row["source_text_length"] == len(TEXT.strip())
     assert row["generation_duration"] >= 0
-    assert row["prompt_version"] == "1"
+    assert row["prompt_version"] == "2"
     assert row["tokens_input"] > 100
     assert row["cost_usd"] == 0
     assert client.rows("generation_error_logs") == []

@@ -38,6 +38,7 @@ BEYOND_A_SCHEMA = [
     "must not add up to more",
     "reviewed twice",
     "held no usable flashcard",
+    "knows no",
     "provider reported an error",
     "sent more than once",
     "must not contain control characters",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, S
 
 from recto.api import bodies
 from recto.errors import InvalidRequest, UnsupportedMediaType
+from recto.text.options import GAP, LANGUAGE_PATTERN, MAX_FOCUS_CHARACTERS, Options, Style
 from recto.text.source import MAX_CHARACTERS, MIN_CHARACTERS
 
 DEFAULT_PAGE_SIZE = 20
@@ -72,10 +73,53 @@ def _from_float(number: object) -> object:
 INTEGRAL = BeforeValidator(_from_float)
 
 
-class CreateGeneration(Body):
+class CardOptions(Body):
+    """What the cards shall be like."""
+
+    language: Annotated[
+        StrictStr | None,
+        Field(
+            pattern=LANGUAGE_PATTERN,
+            description="In which language to write: a BCP 47 tag. The text's own if left out.",
+            examples=["pl", "pt-BR"],
+        ),
+    ] = None
+    focus: Annotated[
+        StrictStr | None,
+        Field(
+            description=f"What the cards shall be about: one line of at most {MAX_FOCUS_CHARACTERS} characters.",
+            examples=["dates", "the Calvin cycle"],
+            json_schema_extra={
+                "minLength": 1,
+                "maxLength": MAX_FOCUS_CHARACTERS,
+                "pattern": rf"^[^\x00-\x1f\x7f-\x9f{WHITE}]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f{WHITE}])?$",
+            },
+        ),
+    ] = None
+    style: Annotated[
+        Style, Field(description=f"`cloze`: the front is a sentence with `{GAP}` in the place of the back.")
+    ] = "question"
+
+    def options(self, *, count: int | None = None, most: int) -> Options:
+        """Return the options of which ``count`` is one. Raises ``InvalidRequest`` if it is above ``most``."""
+        if count is not None and count > most:
+            raise InvalidRequest(f"count must be at most {most}.")
+        return Options(count, self.language, self.focus, self.style)
+
+
+class CreateGeneration(CardOptions):
     """What to make flashcard proposals of."""
 
     source_text: SourceText
+    count: Annotated[
+        StrictInt | None,
+        Field(
+            ge=1,
+            description="How many proposals to make. If fewer come and there is time, the model is asked once more. "
+            "Left out, it is asked once for as many as the text has facts for.",
+        ),
+        INTEGRAL,
+    ] = None
     include: Annotated[
         list[Literal["grounding"]],
         Field(
@@ -100,7 +144,7 @@ Incomplete = Annotated[
     str | None,
     Field(
         description="Why there are not all the cards that there would have been; null if there are. `max_tokens`, "
-        "`content_filter`, `model_stopped` (a deck has fewer pairs than were asked for), or the code of what ended a "
+        "`content_filter`, `model_stopped` (there are fewer than were asked for), or the code of what ended a "
         "stream, such as `upstream_timeout`."
     ),
 ]

@@ -19,6 +19,7 @@ from recto.errors import NotFound, RectoError
 from recto.jobs import synchronous
 from recto.text.generate import Audience
 from recto.text.grounding import Index
+from recto.text.options import Options
 from recto.text.proposals import Proposal
 from recto.text.source import SourceText
 
@@ -67,14 +68,15 @@ def create() -> Response:
     """
     asked = contract.CreateGeneration.parse(request)
     source = SourceText(asked.source_text)
+    options = asked.options(count=asked.count, most=runtime().bounds.proposals)
     index = Index(source.text) if "grounding" in asked.include else None
     g.outcome = {}
     if event_streams.are_wanted():
-        return _streamed(source, index)
-    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome), index))
+        return _streamed(source, options, index)
+    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome, options=options), index))
 
 
-def _streamed(source: SourceText, index: Index | None) -> Response:
+def _streamed(source: SourceText, options: Options, index: Index | None) -> Response:
     held, user_id, facts, request_id = runtime(), g.user.id, g.outcome, g.request_id
     keep_answer = answer_keeper_of_stream()
 
@@ -86,7 +88,8 @@ def _streamed(source: SourceText, index: Index | None) -> Response:
             emit("proposal", shown[-1])
 
         try:
-            created = _created(synchronous.run(held, user_id, source, facts, Audience(show, is_gone)), index)
+            audience = Audience(show, is_gone)
+            created = _created(synchronous.run(held, user_id, source, facts, options=options, audience=audience), index)
             if keep_answer:
                 keep_answer(created.model_dump_json().encode())
             done = _done(created)

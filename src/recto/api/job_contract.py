@@ -10,7 +10,7 @@ from recto.api.contract import (
     DEFAULT_PAGE_SIZE,
     INTEGRAL,
     WHITE,
-    Body,
+    CardOptions,
     CreateGeneration,
     Dropped,
     Incomplete,
@@ -56,7 +56,7 @@ class StartGeneration(CreateGeneration):
     prompt_version: _PromptVersion = None
 
 
-class StartDeckGeneration(Body):
+class StartDeckGeneration(CardOptions):
     """What to make a deck's pairs of: a source text, or a topic that the model knows about."""
 
     model_config = ConfigDict(
@@ -121,7 +121,7 @@ class AiGeneration(BaseModel):
     kind: Literal["review", "session", "deck"]
     status: Status
     deck_id: UUID | None
-    count: Annotated[int | None, Field(description="Pairs asked for, of a deck's.")]
+    count: Annotated[int | None, Field(description="Cards asked for, if that was said.")]
     attempts: Annotated[int, Field(description="Begun so far.")]
     retries: Annotated[int, Field(description="Asked for by the caller.")]
     model: Annotated[str | None, Field(description="The model that answered.")]

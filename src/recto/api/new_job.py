@@ -1,5 +1,6 @@
 """From a request's body to a job."""
 
+from dataclasses import asdict
 from uuid import UUID
 
 from flask import g
@@ -9,6 +10,7 @@ from recto.api.job_contract import StartDeckGeneration, StartGeneration
 from recto.db.starts import Lease, NewJob
 from recto.errors import InvalidRequest
 from recto.text import prompt
+from recto.text.options import NO_OPTIONS
 from recto.text.source import SourceText, Topic
 
 
@@ -28,7 +30,12 @@ def new_job(kind: str, body: StartGeneration | StartDeckGeneration, deck_id: UUI
         source = Topic(body.topic or "")
         payload["topic"] = source.text
     if isinstance(body, StartDeckGeneration):
+        options = body.options(most=runtime().bounds.proposals)
         payload |= {"count": body.count, "banlist": body.banlist}
+    else:
+        options = body.options(count=body.count, most=runtime().bounds.proposals)
+    prompt.require(version, options)
+    payload |= {name: value for name, value in asdict(options).items() if value != getattr(NO_OPTIONS, name)}
     return NewJob(
         kind=kind,
         payload=payload,

@@ -13,7 +13,7 @@ from werkzeug.routing import IntegerConverter, Rule
 
 from recto.api import event_streams
 from recto.api.auth import require_user
-from recto.api.contract import Body, Error, Query
+from recto.api.contract import Body, CreateGeneration, Error, Query
 from recto.api.operation import Operation
 from recto.api.review_contract import ReviewSuggestion, SuggestionReview
 from recto.text.proposals import Bounds
@@ -247,6 +247,8 @@ def _schemas(operations: list[Operation], models: tuple[str, ...], bounds: Bound
     for body in named:
         if issubclass(body, Body) and "model" in body.model_fields:
             described[body.__name__]["properties"]["model"]["anyOf"][0]["enum"] = list(models)
+        if issubclass(body, CreateGeneration):
+            described[body.__name__]["properties"]["count"]["anyOf"][0]["maximum"] = bounds.proposals
     for name in (ReviewSuggestion.__name__, SuggestionReview.__name__):
         for side in ("front", "back"):
             described[name]["properties"][side]["anyOf"][0]["maxLength"] = getattr(bounds, side)

@@ -22,8 +22,9 @@ from recto.db.suggestions import NewSuggestion
 from recto.errors import RectoError, Unavailable, UpstreamError
 from recto.jobs.outcomes import Failed, HandedBack, NotOwned, Outcome, Retried, Succeeded
 from recto.runtime import WorkerRuntime
-from recto.text.generate import Generation, ask, generate, unusable
+from recto.text.generate import MODEL_STOPPED, Generation, ask, generate, unusable
 from recto.text.grounding import Grounding, Index
+from recto.text.options import Options
 from recto.text.proposals import Proposal, comparable
 from recto.text.source import SourceText, Topic
 
@@ -38,7 +39,6 @@ _TOKENS_AROUND_A_CARD = 12
 
 # A model that brings nothing new this many times in a row has no more to say.
 _BATCHES_WITHOUT_NEWS = 2
-_STOPPED = "model_stopped"
 
 
 def run(
@@ -107,7 +107,7 @@ class _Run:
             if last and not stored:
                 raise unusable(generation)
             self.facts = telemetry.generated(generation, models=self._runtime.settings.configured_models)
-            incomplete = _STOPPED if last else None
+            incomplete = MODEL_STOPPED if last else None
             batch = self._add(generation, enough=stored if last else wanted, incomplete=incomplete)
             if batch is None:
                 return NotOwned()
@@ -199,7 +199,14 @@ class _Run:
     def _inputs(self) -> dict[str, Any]:
         payload = self._attempt.payload
         material = SourceText(payload["source_text"]) if "source_text" in payload else Topic(payload["topic"])
-        return {"material": material, "model": payload["model"], "prompt_version": payload["prompt_version"]}
+        count = payload.get("count") if self._attempt.kind != "deck" else None  # a deck counts over its batches
+        options = Options(count, payload.get("language"), payload.get("focus"), payload.get("style", "question"))
+        return {
+            "material": material,
+            "model": payload["model"],
+            "prompt_version": payload["prompt_version"],
+            "options": options,
+        }
 
 
 def _batch_size(runtime: WorkerRuntime) -> int:

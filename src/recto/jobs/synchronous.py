@@ -13,6 +13,7 @@ from recto.db.starts import Lease, NewJob
 from recto.errors import UpstreamError
 from recto.runtime import WorkerRuntime
 from recto.text.generate import Audience, Generation, generate
+from recto.text.options import NO_OPTIONS, Options
 from recto.text.prompt import PROMPT_VERSION
 from recto.text.source import SourceText
 
@@ -30,6 +31,8 @@ def run(
     user_id: UUID,
     source: SourceText,
     facts: dict[str, Any],
+    *,
+    options: Options = NO_OPTIONS,
     audience: Audience | None = None,
 ) -> Generated:
     """Generate and leave one row in ``generations``, or one in ``generation_error_logs`` and raise ``UpstreamError``.
@@ -54,7 +57,9 @@ def run(
     with runtime.leases.renewed(job_id) if counted else nullcontext():
         started = perf_counter()
         try:
-            generation = generate(runtime.openrouter, source, model=model, bounds=runtime.bounds, audience=audience)
+            generation = generate(
+                runtime.openrouter, source, model=model, bounds=runtime.bounds, options=options, audience=audience
+            )
         except UpstreamError as error:
             failed = error  # this name outlives the block
             seconds = perf_counter() - started

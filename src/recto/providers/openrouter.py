@@ -79,7 +79,7 @@ class Listener:
 
 
 class OpenRouter:
-    """A client for one base URL and key. Safe to share between threads and greenlets.
+    """A client for one base URL and key. Safe to share between threads and greenlets. ``timeout_s``: of one completion.
 
     ``quick_retry``: whether a call tries again by itself; not for a caller that has attempts of its own. ``clock``:
     seconds, for how long a refused response format is remembered.
@@ -99,7 +99,7 @@ class OpenRouter:
     ) -> None:
         self._session = session
         self._api_key = api_key
-        self._timeout_s = timeout_ms / 1000
+        self.timeout_s = timeout_ms / 1000
         self._max_tokens = max_tokens
         self._fallback_models = fallback_models
         self._quick_retry = quick_retry
@@ -130,12 +130,13 @@ class OpenRouter:
         schema_name: str,
         schema: dict[str, Any],
         listener: Listener | None = None,
+        within_s: float | None = None,
     ) -> Completion:
         """Ask for a completion that follows ``schema`` and return it; a ``listener`` hears it while it is written.
 
-        The timeout is a total one, over all calls. With ``quick_retry``, a retryable failure is tried once more if
-        the first try left at least half of the time and nothing was heard. Raises ``UpstreamError``, with the calls
-        that were made; ``Canceled`` if that is why it ended.
+        The timeout is a total one, over all calls: the client's, or ``within_s``. With ``quick_retry``, a retryable
+        failure is tried once more if the first try left at least half of the time and nothing was heard. Raises
+        ``UpstreamError``, with the calls that were made; ``Canceled`` if that is why it ended.
         """
         body = {
             "model": model,
@@ -149,7 +150,7 @@ class OpenRouter:
         json_schema = {"name": schema_name, "strict": True, "schema": schema}
         calls: list[Call] = []
         try:
-            content, finish_reason = self._try(body, json_schema, calls, listener)
+            content, finish_reason = self._try(body, json_schema, calls, listener, within_s or self.timeout_s)
         except UpstreamError as error:
             error.calls = tuple(calls)
             raise
@@ -172,10 +173,15 @@ class OpenRouter:
         return openrouter_answers.spent(answer) if response.status_code == 200 else None
 
     def _try(
-        self, body: dict[str, Any], json_schema: dict[str, Any], calls: list[Call], listener: Listener | None
+        self,
+        body: dict[str, Any],
+        json_schema: dict[str, Any],
+        calls: list[Call],
+        listener: Listener | None,
+        timeout_s: float,
     ) -> tuple[str, str | None]:
         started = monotonic()
-        deadline = started + self._timeout_s
+        deadline = started + timeout_s
         try:
             return self._step_down(body, json_schema, deadline, calls, listener)
         except UpstreamError as error:
@@ -183,7 +189,7 @@ class OpenRouter:
                 raise
             pause_s = error.retry_after_s or _RETRY_PAUSE_S * random.uniform(0.5, 1.5)  # noqa: S311  spreads load
             elapsed_s = monotonic() - started
-            if pause_s > _LONGEST_RETRY_PAUSE_S or elapsed_s + pause_s > self._timeout_s / 2:
+            if pause_s > _LONGEST_RETRY_PAUSE_S or elapsed_s + pause_s > timeout_s / 2:
                 raise
         sleep(pause_s)
         return self._step_down(body, json_schema, deadline, calls, listener)

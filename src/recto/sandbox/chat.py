@@ -20,7 +20,8 @@ _COMMENT_EVERY = 50  # chunks
 _MOST_CHUNKS = 5000  # of a text that floods
 
 _CARDS_BY_DEFAULT = 15
-_AT_MOST = re.compile(r"at most (\d{1,3}) flashcards?", re.IGNORECASE)
+_NUMBER = re.compile(r"(?:at most|exactly) (\d{1,3}) flashcards?", re.IGNORECASE)
+_CLOZE = "(four underscores)"
 _MATERIAL = re.compile(r"<(source_text|topic)>[ \t]*\r?\n(.*)\n</\1>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _KNOWN = re.compile(r"<known_fronts>[ \t]*\r?\n(.*)\n</known_fronts>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 # Nothing in it reads a long run of spaces twice.
@@ -55,9 +56,9 @@ class Call:
 
     ``fault``: the failure asked for by a line ``[sandbox: …]`` of the source text, by such words in the topic, or else
     by the model's name, "" for none. ``text``: the source text or topic without them. ``known``: the fronts that must
-    not come again. ``response_format``: its type, "" for none. ``max_tokens``: what a good answer keeps to. ``digest``:
-    the same for the same request. ``chunk_s``: how long a stream's chunk takes, in seconds. ``generation``: what will
-    be remembered of the call; writing an answer fills it in.
+    not come again. ``is_cloze``: every front has a gap. ``response_format``: its type, "" for none. ``max_tokens``:
+    what a good answer keeps to. ``digest``: the same for the same request. ``chunk_s``: how long a stream's chunk
+    takes, in seconds. ``generation``: what will be remembered of the call; writing an answer fills it in.
     """
 
     fault: str
@@ -65,6 +66,7 @@ class Call:
     is_topic: bool
     known: tuple[str, ...]
     limit: int
+    is_cloze: bool
     response_format: str
     max_tokens: int | None
     digest: str
@@ -79,7 +81,7 @@ class Call:
     def cards(self) -> list[dict[str, str]]:
         """The proposals that the text or topic yields beside the known ones."""
         propose = invented.propose if self.is_topic else extractive.propose
-        return propose(self.text, self.limit, self.known)
+        return propose(self.text, self.limit, self.known, cloze=self.is_cloze)
 
     def answer(self) -> Reply:
         """The good answer, cut where the caller's tokens end."""
@@ -209,7 +211,7 @@ def parse(body: bytes, *, chunk_s: float = 0.0, usd_per_token: float = 0.0) -> C
     known = _KNOWN.match(prompt, marked.end() + 1) if marked else None
     marker = _FAULT if is_topic else _FAULT_LINE
     asked = marker.search(material)
-    bound = next((match for role, text in texts if role == "system" and (match := _AT_MOST.search(text))), None)
+    bound = next((match for role, text in texts if role == "system" and (match := _NUMBER.search(text))), None)
     fault = asked[1].strip() if asked else model.removeprefix("sandbox/") if model.startswith("sandbox/") else ""
     tokens_prompt = -(-sum(len(text) for _, text in texts) // _CHARACTERS_A_TOKEN)
     return Call(
@@ -218,6 +220,7 @@ def parse(body: bytes, *, chunk_s: float = 0.0, usd_per_token: float = 0.0) -> C
         is_topic=is_topic,
         known=tuple(known[1].splitlines()) if known else (),
         limit=int(bound[1]) if bound else _CARDS_BY_DEFAULT,
+        is_cloze=any(role == "system" and _CLOZE in text for role, text in texts),
         response_format=str(response_format.get("type", "")),
         max_tokens=_max_tokens(request),
         digest=sha256(body).hexdigest()[:20],

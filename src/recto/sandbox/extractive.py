@@ -70,23 +70,25 @@ class _Candidate(NamedTuple):
     back: str
 
 
-def propose(text: str, limit: int, known: Collection[str] = ()) -> list[dict[str, str]]:
+def propose(text: str, limit: int, known: Collection[str] = (), *, cloze: bool = False) -> list[dict[str, str]]:
     """At most ``limit`` cards ``{"front", "back"}`` in the order of the text, the same for the same text and ``known``.
 
     Every back is an exact substring of the text. Fronts have at most 200 characters, backs at most 500; no
     two fronts are alike, nor two backs, and no front holds its own answer. A text with at least 1,000
     characters that are neither white space nor control characters yields at least one card.
 
-    No front is like one of ``known``, so that calls which add the fronts that they got bring new cards until the
-    text is exhausted.
+    With ``cloze`` every front is a sentence with a gap. No front is like one of ``known``, so that calls which add the
+    fronts that they got bring new cards until the text is exhausted.
     """
     language = _language(text)
     asked = set(map(key, known))
 
     def new(offers: Iterable[_Candidate]) -> list[_Candidate]:
-        return [offer for offer in offers if key(offer.front) not in asked]
+        return [offer for offer in offers if key(offer.front) not in asked and (_BLANK in offer.front or not cloze)]
 
-    candidates = sorted(new(_candidates(text, language)), key=lambda candidate: (candidate.rank, candidate.start))
+    candidates = sorted(
+        new(_candidates(text, language, bare=cloze)), key=lambda candidate: (candidate.rank, candidate.start)
+    )
     cards: dict[int, _Candidate] = {}
     taken: set[tuple[str, str]] = set()
 
@@ -110,10 +112,12 @@ def propose(text: str, limit: int, known: Collection[str] = ()) -> list[dict[str
     return [{"front": card.front, "back": card.back} for card in chosen]
 
 
-def _candidates(text: str, language: str) -> Iterator[_Candidate]:
+def _candidates(text: str, language: str, *, bare: bool) -> Iterator[_Candidate]:
     words = Counter(re.findall(r"[^\W\d_]+", text))
     lower = frozenset(word for word in words if word.islower())
     cloze, entry, _ = _TEMPLATES[language]
+    if bare:  # no words around the sentence
+        cloze = "{}"
     for sentence in sentences(text):
         body = sentence.text.rstrip(" \t\r\n.!?…。！？؟۔।")
         unclear = 2 if _UNCLEAR.match(body) or sentence.text[-1] in "?!？！" else 0

@@ -10,10 +10,14 @@ FACTS = 150  # about any topic
 _TOPIC_MAX = 160  # leaves room for the question around it
 
 
-def propose(topic: str, limit: int, known: Collection[str] = ()) -> list[dict[str, str]]:
-    """At most ``limit`` cards ``{"front", "back"}``, the first of ``FACTS`` without a front like one of ``known``."""
+def propose(topic: str, limit: int, known: Collection[str] = (), *, cloze: bool = False) -> list[dict[str, str]]:
+    """At most ``limit`` cards ``{"front", "back"}``, the first of ``FACTS`` without a front like one of ``known``.
+
+    With ``cloze`` every front has a gap.
+    """
     asked = set(map(key, known))
-    fronts = {number: f"What is fact {number} about {cut(topic, _TOPIC_MAX)}?" for number in range(1, FACTS + 1)}
+    form = "Fact {} about {} is: ____" if cloze else "What is fact {} about {}?"
+    fronts = {number: form.format(number, cut(topic, _TOPIC_MAX)) for number in range(1, FACTS + 1)}
     cards = [
         {"front": front, "back": f"The sandbox made this up as answer {number}."}
         for number, front in fronts.items()

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
+from typing import Required, TypedDict, Unpack
 
 from recto.errors import UpstreamError, UpstreamInvalidResponse
 from recto.providers.openrouter import Completion, Listener, OpenRouter
 from recto.text import prompt, proposals
+from recto.text.options import NO_OPTIONS, Options
 from recto.text.prompt import PROMPT_VERSION
 from recto.text.proposals import Bounds, ParsedProposals, Proposal
 from recto.text.source import SourceText, Topic
@@ -19,7 +21,8 @@ class Generation:
     """Proposals, and what they took: ``duration_ms`` is the wall time from prompt to proposals.
 
     ``drops`` counts the cards that the model wrote and Recto did not keep, by reason. Of an answer with an audience
-    ``failure`` is what ended it after its first proposal, and ``first_proposal_ms`` when that was there.
+    ``failure`` is what ended it after its first proposal, and ``first_proposal_ms`` when that was there. ``count``: the
+    cards that were asked for, if that was said.
     """
 
     proposals: list[Proposal]
@@ -29,16 +32,23 @@ class Generation:
     duration_ms: int
     failure: UpstreamError | None = None
     first_proposal_ms: int | None = None
+    count: int | None = None
 
     @property
     def incomplete(self) -> str | None:
-        """Why the model did not write all that it would have; None if it did."""
+        """Why there are not all the cards that there would have been; None if there are."""
+        if self.count and len(self.proposals) >= self.count:
+            return None
         if self.failure:
             return self.failure.code
-        return _CUT_OFF.get(self.completion.finish_reason or "")
+        return _CUT_OFF.get(self.completion.finish_reason or "", MODEL_STOPPED if self.count else None)
 
 
+MODEL_STOPPED = "model_stopped"
 _CUT_OFF = {"length": "max_tokens", "content_filter": "content_filter"}
+
+# So much of the deadline must be left to ask for the cards that are missing.
+_LEFT_FOR_THE_REST = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,17 @@ class Audience:
     is_gone: Callable[[], bool]
 
 
+class Asked(TypedDict, total=False):
+    """What ``ask`` takes by name."""
+
+    model: Required[str]
+    bounds: Required[Bounds]
+    prompt_version: str
+    known: Sequence[str]
+    options: Options
+    audience: Audience | None
+
+
 def ask(
     provider: OpenRouter,
     material: SourceText | Topic,
@@ -60,42 +81,86 @@ def ask(
     bounds: Bounds,
     prompt_version: str = PROMPT_VERSION,
     known: Sequence[str] = (),
+    options: Options = NO_OPTIONS,
     audience: Audience | None = None,
 ) -> Generation:
     """Ask ``model`` for flashcards and keep the good ones, which may be none.
 
     ``known`` are fronts that must not come again, the newest last. An ``audience`` is shown the proposals as they are
-    written; a failure after the first one is the generation's. Raises ``UpstreamError``, and ``InvalidRequest`` for an
-    unknown ``prompt_version``.
+    written; a failure after the first one is the generation's. Where the options have a count, ``bounds.proposals`` is
+    that: if fewer come and there is time, the model is asked once more, for the rest. Raises ``UpstreamError``, and
+    ``InvalidRequest`` for an unknown ``prompt_version`` or options that it has no words for.
     """
     started = monotonic()
-    asked = prompt.build(material, bounds, version=prompt_version, known=known)
-    shown = _Shown(ProposalStream(bounds, known), audience, started) if audience else None
-    failure = None
+    asking = _Asking(provider, material, model, bounds, prompt_version, options, audience, started)
+    if options.count is None:
+        return asking.once(known)
+    bounds = asking.bounds = replace(bounds, proposals=options.count)
+    first = asking.once(known)
+    missing, left_s = options.count - len(first.proposals), started + provider.timeout_s - monotonic()
+    is_gone = audience is not None and audience.is_gone()
+    if not missing or first.failure or is_gone or left_s < _LEFT_FOR_THE_REST * provider.timeout_s:
+        return first
+    asking.bounds = replace(bounds, proposals=missing)
     try:
-        completion = provider.complete(
-            model=model,
-            system=asked.system,
-            user=asked.user,
-            schema_name=asked.schema_name,
-            schema=asked.schema,
-            listener=Listener(shown.hear, shown.audience.is_gone) if shown else None,
-        )
-    except UpstreamError as error:
-        if not (shown and shown.stream.proposals):
-            raise
-        failure = error
-        completion = Completion(shown.stream.content, None, error.calls)
-    parsed = shown.finish() if shown else proposals.parse(completion.content, bounds, known)
-    return Generation(
-        proposals=parsed.proposals,
-        drops=parsed.drops,
-        completion=completion,
-        prompt_version=prompt_version,
-        duration_ms=round((monotonic() - started) * 1000),
-        failure=failure,
-        first_proposal_ms=shown.first_ms if shown else None,
+        rest = asking.once([*known, *(proposal.front for proposal in first.proposals)], within_s=left_s)
+    except UpstreamError as error:  # what came is good; what the second call cost counts all the same
+        calls = first.completion.calls + error.calls
+        return replace(first, completion=replace(first.completion, calls=calls))
+    return replace(
+        rest,
+        proposals=first.proposals + rest.proposals,
+        drops=first.drops + rest.drops,
+        completion=replace(rest.completion, calls=first.completion.calls + rest.completion.calls),
+        first_proposal_ms=first.first_proposal_ms or rest.first_proposal_ms,
     )
+
+
+@dataclass(slots=True)
+class _Asking:
+    """What all calls of one generation share."""
+
+    provider: OpenRouter
+    material: SourceText | Topic
+    model: str
+    bounds: Bounds
+    prompt_version: str
+    options: Options
+    audience: Audience | None
+    started: float
+
+    def once(self, known: Sequence[str], *, within_s: float | None = None) -> Generation:
+        asked = prompt.build(self.material, self.bounds, version=self.prompt_version, known=known, options=self.options)
+        cloze = self.options.style == "cloze"
+        stream = ProposalStream(self.bounds, known, cloze=cloze) if self.audience else None
+        shown = _Shown(stream, self.audience, self.started) if stream and self.audience else None
+        failure = None
+        try:
+            completion = self.provider.complete(
+                model=self.model,
+                system=asked.system,
+                user=asked.user,
+                schema_name=asked.schema_name,
+                schema=asked.schema,
+                listener=Listener(shown.hear, shown.audience.is_gone) if shown else None,
+                within_s=within_s,
+            )
+        except UpstreamError as error:
+            if not (shown and shown.stream.proposals):
+                raise
+            failure = error
+            completion = Completion(shown.stream.content, None, error.calls)
+        parsed = shown.finish() if shown else proposals.parse(completion.content, self.bounds, known, cloze=cloze)
+        return Generation(
+            proposals=parsed.proposals,
+            drops=parsed.drops,
+            completion=completion,
+            prompt_version=self.prompt_version,
+            duration_ms=round((monotonic() - self.started) * 1000),
+            failure=failure,
+            first_proposal_ms=shown.first_ms if shown else None,
+            count=self.options.count,
+        )
 
 
 class _Shown:
@@ -122,26 +187,9 @@ class _Shown:
             self.audience.on_proposal(proposal)
 
 
-def generate(
-    provider: OpenRouter,
-    material: SourceText | Topic,
-    *,
-    model: str,
-    bounds: Bounds,
-    prompt_version: str = PROMPT_VERSION,
-    known: Sequence[str] = (),
-    audience: Audience | None = None,
-) -> Generation:
+def generate(provider: OpenRouter, material: SourceText | Topic, **asked: Unpack[Asked]) -> Generation:
     """``ask``, where an answer without a proposal is a failure: raises ``UpstreamInvalidResponse`` for it."""
-    generation = ask(
-        provider,
-        material,
-        model=model,
-        bounds=bounds,
-        prompt_version=prompt_version,
-        known=known,
-        audience=audience,
-    )
+    generation = ask(provider, material, **asked)
     if not generation.proposals:
         raise unusable(generation)
     return generation

@@ -22,6 +22,7 @@ import jiter
 import json_repair
 
 from recto.text import latex
+from recto.text.options import GAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,9 @@ class ParsedProposals:
 DEFAULT_BOUNDS = Bounds()
 
 
-def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS, known: Collection[str] = ()) -> ParsedProposals:
+def parse(
+    content: str, bounds: Bounds = DEFAULT_BOUNDS, known: Collection[str] = (), *, cloze: bool = False
+) -> ParsedProposals:
     r"""Read the flashcards in a model's answer; keep the good ones, count the others by reason. Never raises.
 
     A card is dropped for the first of these that holds:
@@ -62,17 +65,18 @@ def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS, known: Collection[str] 
     - ``empty``: a side shows nothing
     - ``control_character``: other than line breaks and tabs; NUL and lone surrogates too
     - ``too_long``: a side exceeds its bound
+    - ``no_gap``: it should be a ``cloze`` card, and its front leaves nothing out
     - ``front_is_back``: both sides say the same
     - ``leak``: the question holds the whole answer
     - ``known``: its front repeats one of ``known``
     - ``duplicate``: its front repeats a kept card's
     - ``surplus``: a fine card, but ``bounds.proposals`` are kept already
 
-    Texts are compared as ``comparable`` has them. Sides are trimmed, and ``\r\n`` becomes ``\n``; otherwise they are
-    returned as written.
+    Texts are compared as ``comparable`` has them. Sides are trimmed, ``\r\n`` becomes ``\n``, and the gap of a cloze
+    card has four underscores; otherwise they are returned as written.
     """
     entries, incomplete = _read(content[: most_read(bounds)])
-    selection = Selection(bounds, known)
+    selection = Selection(bounds, known, cloze=cloze)
     for entry in entries:
         selection.add(entry)
     selection.drops["incomplete"] += incomplete
@@ -82,10 +86,11 @@ def parse(content: str, bounds: Bounds = DEFAULT_BOUNDS, known: Collection[str] 
 class Selection:
     """The good ones of the entries that should be cards, and how many others there were for each reason."""
 
-    def __init__(self, bounds: Bounds, known: Collection[str]) -> None:
+    def __init__(self, bounds: Bounds, known: Collection[str], *, cloze: bool = False) -> None:
         self.proposals: list[Proposal] = []
         self.drops: Counter[str] = Counter()
         self._bounds = bounds
+        self._cloze = cloze
         self._known = set(map(comparable, known))
         self._fronts: set[str] = set()
 
@@ -108,6 +113,10 @@ class Selection:
         # Before trimming: a form feed is white space, and may be what is left of a LaTeX command.
         if _CONTROL.search(front) or _CONTROL.search(back):
             return proposal, "control_character"
+        if self._cloze:
+            front = _GAP.sub(GAP, front)
+            if GAP not in front:
+                return proposal, "no_gap"
         proposal = Proposal(front.strip(), back.strip())
         if len(proposal.front) > self._bounds.front or len(proposal.back) > self._bounds.back:
             return proposal, "too_long"
@@ -276,6 +285,7 @@ def _each_entry(value: object, depth: int = 5) -> Iterator[object]:
         yield value
 
 
+_GAP = re.compile(r"_{2,}")
 _VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 

@@ -26,15 +26,16 @@ _AROUND_A_CARD = 1000
 class ProposalStream:
     """The cards of an answer that comes piece by piece. Its time is in proportion to what is fed.
 
-    ``bounds`` and ``known`` as in ``proposals.parse``.
+    ``bounds``, ``known`` and ``cloze`` as in ``proposals.parse``.
     """
 
-    def __init__(self, bounds: Bounds, known: Collection[str] = ()) -> None:
+    def __init__(self, bounds: Bounds, known: Collection[str] = (), *, cloze: bool = False) -> None:
         self._bounds = bounds
+        self._cloze = cloze
         self._known = known
         self._pieces: list[str] = []
         self._characters = 0
-        self._selection = Selection(bounds, known)
+        self._selection = Selection(bounds, known, cloze=cloze)
         self._longest_card = _ESCAPED * (bounds.front + bounds.back) + _AROUND_A_CARD
         self._text = ""  # from the open card's start, or from where to look on
         self._position = 0
@@ -67,7 +68,7 @@ class ProposalStream:
 
     def finish(self) -> ParsedProposals:
         """Return all good cards, those that were found before first, and the drops of the whole answer."""
-        whole = parse(self.content, self._bounds, self._known)
+        whole = parse(self.content, self._bounds, self._known, cloze=self._cloze)
         early = self.proposals
         if whole.proposals[: len(early)] == early:
             return whole
