@@ -4,6 +4,7 @@ import json
 import sqlite3
 import tempfile
 import zipfile
+from contextlib import closing
 
 import pytest
 
@@ -120,3 +121,22 @@ def test_what_is_no_deck_is_refused(client, body):
     response = client.post("/exports/anki", json=body)
     assert response.status_code == 400
     assert response.json["error"] == "invalid_request"
+
+
+def test_a_cloze_card_is_a_cloze_note(client, tmp_path):
+    cards = [
+        {"front": "The Nile flows ____ & <far>.", "back": "north::{{c2::x}}", "style": "cloze"},
+        {"front": "No gap?", "back": "a question", "style": "cloze"},
+        {"front": "A ____ in a question", "back": "gap"},
+    ]
+    package = client.post("/exports/anki", json={"flashcards": cards}).data
+    with zipfile.ZipFile(io.BytesIO(package)) as unzipped:
+        (tmp_path / "collection").write_bytes(unzipped.read("collection.anki2"))
+    with closing(sqlite3.connect(tmp_path / "collection")) as conn:
+        types = json.loads(conn.execute("select models from col").fetchone()[0])
+        notes = conn.execute("select mid, flds from notes order by id").fetchall()
+        assert conn.execute("select count(*) from cards").fetchone() == (3,)
+    assert [types[str(note_type)]["type"] for note_type, _ in notes] == [1, 0, 0]
+    text, extra = notes[0][1].split("\x1f")
+    assert text == "The Nile flows {{c1::north:&#58;{&#123;c2:&#58;x}&#125;}} &amp; &lt;far&gt;."
+    assert extra == ""

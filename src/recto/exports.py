@@ -6,7 +6,7 @@ import json
 import re
 import sqlite3
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from hashlib import sha256
 from html import escape
@@ -17,8 +17,11 @@ from uuid import UUID
 
 import genanki
 
-# Anki knows a note type by this number, for ever; drawn at random once, as genanki's documentation advises.
+from recto.text.options import GAP
+
+# Anki knows a note type by its number, for ever; drawn at random once, as genanki's documentation advises.
 _NOTE_TYPE_ID = 1_607_392_319
+_CLOZE_NOTE_TYPE_ID = 1_873_052_764
 _MIN_DECK_ID = 1 << 30
 
 # Line breaks and tabs aside, control characters show nothing; U+001F ends a field in Anki's database.
@@ -37,6 +40,16 @@ _NOTE_TYPE = genanki.Model(
 )
 
 
+_CLOZE_NOTE_TYPE = genanki.Model(
+    _CLOZE_NOTE_TYPE_ID,
+    "Recto cloze",
+    fields=[{"name": "Text"}, {"name": "Back Extra"}],
+    templates=[{"name": "Cloze", "qfmt": "{{cloze:Text}}", "afmt": "{{cloze:Text}}{{Back Extra}}"}],
+    css=".card { font-family: sans-serif; font-size: 20px; text-align: center; } .cloze { font-weight: bold; }",
+    model_type=genanki.Model.CLOZE,
+)
+
+
 def to_csv(cards: Iterable[tuple[str, str]]) -> str:
     """Return front and back as RFC 4180 CSV with a header line; no cell of it is a spreadsheet's formula."""
     out = io.StringIO(newline="")
@@ -51,11 +64,13 @@ def to_anki(
     deck_name: str,
     pictures: Mapping[int, UUID] = MappingProxyType({}),
     files: Iterable[tuple[UUID, bytes]] = (),
+    clozes: Collection[int] = (),
 ) -> bytes:
     """Return an ``.apkg``. Cards are plain text: what looks like HTML in them is shown, not interpreted.
 
     ``pictures``: the renders that stand below the backs, by the place of their card, from 0. ``files``: the JPEG of
-    each render, once; one is in memory at a time, beside the package.
+    each render, once; one is in memory at a time, beside the package. ``clozes``: the places of cards whose front has a
+    gap for the back; they become cloze notes. One without a gap is a question like the others.
 
     Control characters other than line breaks and tabs are left out. The same deck name gives the same deck, and the
     same deck name and front the same note, so that importing a newer file updates cards instead of doubling them.
@@ -64,10 +79,12 @@ def to_anki(
     deck = genanki.Deck(_MIN_DECK_ID + _number(deck_name) % _MIN_DECK_ID, deck_name)
     for place, card in enumerate(cards):
         front, back = (_CONTROL.sub("", side) for side in card)
-        fields = [_html(front), _html(back)]
+        is_cloze = place in clozes and GAP in front
+        fields = [_cloze(front, back), ""] if is_cloze else [_html(front), _html(back)]
         if render_id := pictures.get(place):
             fields[1] += f'<br><img src="{_file_name(render_id)}">'
-        deck.add_note(genanki.Note(_NOTE_TYPE, fields, guid=genanki.guid_for(deck_name, front)))
+        note_type = _CLOZE_NOTE_TYPE if is_cloze else _NOTE_TYPE
+        deck.add_note(genanki.Note(note_type, fields, guid=genanki.guid_for(deck_name, front)))
     # genanki's own write_to_file leaves its database behind in the temporary folder.
     now = time()
     with closing(sqlite3.connect(":memory:")) as conn:
@@ -91,6 +108,13 @@ def _cell(text: str) -> str:
 
 def _html(text: str) -> str:
     return escape(text).replace("\n", "<br>")
+
+
+def _cloze(front: str, back: str) -> str:
+    """Return the sentence with its gap in Anki's form, which nothing else in it may have."""
+    text, answer = (_html(side).replace("{{", "{&#123;") for side in (front, back))
+    answer = answer.replace("}}", "}&#125;").replace("::", ":&#58;")
+    return text.replace(GAP, f"{{{{c1::{answer}}}}}")
 
 
 def _file_name(render_id: UUID) -> str:

@@ -291,6 +291,9 @@ class Flashcard(BaseModel):
 
     front: Annotated[StrictStr, Field(min_length=1, max_length=10_000)]
     back: Annotated[StrictStr, Field(min_length=1, max_length=10_000)]
+    style: Annotated[Style, Field(description=f"`cloze`: a cloze note, if `front` has a gap (`{GAP}`) for `back`.")] = (
+        "question"
+    )
     render_id: Annotated[
         UUID | None,
         Field(

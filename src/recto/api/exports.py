@@ -40,7 +40,8 @@ def anki() -> Response:
     cards = [(card.front, card.back) for card in export.flashcards]
     pictures = {place: card.render_id for place, card in enumerate(export.flashcards) if card.render_id}
     files = _files(list(dict.fromkeys(pictures.values()))) if pictures else ()
-    package = to_anki(cards, export.deck_name, pictures, files)
+    clozes = {place for place, card in enumerate(export.flashcards) if card.style == "cloze"}
+    package = to_anki(cards, export.deck_name, pictures, files, clozes)
     return Response(
         package,
         mimetype="application/octet-stream",
