@@ -57,6 +57,7 @@ def test_each_proposal_comes_as_in_json_and_then_what_it_took(service):
         "generated_count": whole["generated_count"],
         "dropped": whole["dropped"],
         "incomplete": None,
+        "language": None,
     }
     headers = {"Authorization": f"Bearer {service.token(user)}"}
     record = requests.get(f"{service.url}/generations/{done['generation_id']}", headers=headers, timeout=30).json()

@@ -38,7 +38,14 @@ def test_a_source_text_becomes_proposals_and_a_record(client, path):
     response = client.post(path, json=body())
     assert response.status_code == 200
     answer = response.json
-    assert set(answer) == {"generation_id", "flashcards_proposals", "generated_count", "dropped", "incomplete"}
+    assert set(answer) == {
+        "generation_id",
+        "flashcards_proposals",
+        "generated_count",
+        "dropped",
+        "incomplete",
+        "language",
+    }
     assert (answer["dropped"], answer["incomplete"]) == ({}, None)
     proposals = answer["flashcards_proposals"]
     assert answer["generated_count"] == len(proposals) >= 3

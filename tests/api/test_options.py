@@ -46,6 +46,13 @@ def test_language_and_focus_are_taken(client, door):
     assert cards(client, door, language="pt-BR", focus=" the stone ")
 
 
+def test_the_language_that_the_cards_are_in_is_told_where_one_was_asked_for(client):
+    assert ask(client, "/generations").json["language"] is None
+    answer = ask(client, "/generations", language="pl").json  # the sandbox's model writes in the text's own
+    assert answer["language"] == "en"
+    assert answer["dropped"]["other_language"] > 0
+
+
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     ("options", "message"),

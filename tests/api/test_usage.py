@@ -36,7 +36,14 @@ def test_each_success_counts_once_whatever_the_route(open_client):
 def test_the_synchronous_door_answers_and_records_the_same_with_a_quota(open_client):
     client = open_client(quota_generations_per_month=10)
     answer = client.post("/generations", json=BODY)
-    assert set(answer.json) == {"generation_id", "flashcards_proposals", "generated_count", "dropped", "incomplete"}
+    assert set(answer.json) == {
+        "generation_id",
+        "flashcards_proposals",
+        "generated_count",
+        "dropped",
+        "incomplete",
+        "language",
+    }
     (record,) = client.rows("generations")
     assert (record["id"], record["generated_count"]) == (answer.json["generation_id"], answer.json["generated_count"])
     failed = client.post("/generations", json=BAD)

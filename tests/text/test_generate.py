@@ -172,3 +172,42 @@ def test_a_cloze_card_without_a_gap_is_dropped():
     generation = ask(Models(answer), SOURCE, model="m", bounds=Bounds(), options=Options(style="cloze"))
     assert generation.proposals == [Proposal("France's capital is ____.", "Paris")]
     assert generation.drops == {"no_gap": 1}
+
+
+POLISH = json.dumps([{"front": "Gdzie leży Kraków?", "back": "Nad Wisłą, w południowej Polsce."}])
+ENGLISH = json.dumps([{"front": "Where does Cracow lie?", "back": "On the Vistula, in the south of Poland."}])
+
+
+def ask_in(language, *answers, **more):
+    model = Models(*answers)
+    options = Options(language=language)
+    return ask(model, SOURCE, model="a/model", bounds=Bounds(), options=options, **more), model
+
+
+@pytest.mark.parametrize("language", ["pl", "pl-PL", "PL"])
+def test_cards_in_the_language_that_was_asked_for_are_kept(language):
+    generation, model = ask_in(language, POLISH)
+    assert (generation.language, len(model.asked)) == ("pl", 1)
+
+
+def test_for_cards_in_another_language_the_model_is_asked_once_more():
+    generation, model = ask_in("pl", ENGLISH, POLISH)
+    assert (generation.language, len(model.asked)) == ("pl", 2)
+    assert generation.drops == {"other_language": 1}
+    assert len(generation.completion.calls) == 2
+
+
+@pytest.mark.parametrize("second", [ENGLISH, "[]", UpstreamTimeout("late")])
+def test_what_stays_in_another_language_is_kept_and_said(second):
+    generation, model = ask_in("pl", ENGLISH, second)
+    assert (generation.language, len(generation.proposals), len(model.asked)) == ("en", 1, 2)
+
+
+def test_cards_that_were_seen_are_not_taken_back():
+    generation, model = ask_in("pl", ENGLISH, POLISH, audience=Audience(lambda _: None, lambda: False))
+    assert (generation.language, len(model.asked)) == ("en", 1)
+
+
+def test_a_language_that_cannot_be_told_is_taken_on_trust():
+    _, model = ask_in("tlh", ENGLISH)
+    assert len(model.asked) == 1

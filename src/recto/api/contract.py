@@ -140,6 +140,14 @@ Dropped = Annotated[
     dict[str, int],
     Field(description="How many cards the model wrote that are not proposed, by reason.", examples=[{"duplicate": 1}]),
 ]
+Language = Annotated[
+    str | None,
+    Field(
+        description="In which language the cards turned out to be, as found by looking at them all; null unless "
+        "`language` was sent.",
+        examples=["pl"],
+    ),
+]
 Incomplete = Annotated[
     str | None,
     Field(
@@ -191,6 +199,7 @@ class CreatedGeneration(BaseModel):
     generated_count: Annotated[int, Field(ge=1)]
     dropped: Dropped
     incomplete: Incomplete
+    language: Language
 
 
 class GenerationDone(BaseModel):
@@ -200,6 +209,7 @@ class GenerationDone(BaseModel):
     generated_count: int
     dropped: Dropped
     incomplete: Incomplete
+    language: Language
 
 
 class Generation(BaseModel):

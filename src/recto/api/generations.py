@@ -73,7 +73,7 @@ def create() -> Response:
     g.outcome = {}
     if event_streams.are_wanted():
         return _streamed(source, options, index)
-    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome, options=options), index))
+    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome, options=options), options, index))
 
 
 def _streamed(source: SourceText, options: Options, index: Index | None) -> Response:
@@ -89,7 +89,9 @@ def _streamed(source: SourceText, options: Options, index: Index | None) -> Resp
 
         try:
             audience = Audience(show, is_gone)
-            created = _created(synchronous.run(held, user_id, source, facts, options=options, audience=audience), index)
+            created = _created(
+                synchronous.run(held, user_id, source, facts, options=options, audience=audience), options, index
+            )
             if keep_answer:
                 keep_answer(created.model_dump_json().encode())
             done = _done(created)
@@ -98,7 +100,7 @@ def _streamed(source: SourceText, options: Options, index: Index | None) -> Resp
                 raise
             telemetry.log_failure(error)
             done = contract.GenerationDone(
-                generation_id=None, generated_count=len(shown), dropped={}, incomplete=RectoError.code
+                generation_id=None, generated_count=len(shown), dropped={}, incomplete=RectoError.code, language=None
             )
         emit("done", done)
         telemetry.log.info("generation_streamed", request_id=request_id, user_id=str(user_id), **facts)
@@ -108,7 +110,7 @@ def _streamed(source: SourceText, options: Options, index: Index | None) -> Resp
     return event_streams.respond(events)
 
 
-def _created(made: synchronous.Generated, index: Index | None) -> contract.CreatedGeneration:
+def _created(made: synchronous.Generated, options: Options, index: Index | None) -> contract.CreatedGeneration:
     generation = made.generation
     proposals = [_proposal(number, proposal, index) for number, proposal in enumerate(generation.proposals, 1)]
     return contract.CreatedGeneration(
@@ -117,6 +119,7 @@ def _created(made: synchronous.Generated, index: Index | None) -> contract.Creat
         generated_count=len(proposals),
         dropped=dict(generation.drops),
         incomplete=generation.incomplete,
+        language=generation.language if options.language else None,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Required, TypedDict, Unpack
 from recto.errors import UpstreamError, UpstreamInvalidResponse
 from recto.providers.openrouter import Completion, Listener, OpenRouter
 from recto.text import prompt, proposals
+from recto.text.language import detect, differs
 from recto.text.options import NO_OPTIONS, Options
 from recto.text.prompt import PROMPT_VERSION
 from recto.text.proposals import Bounds, ParsedProposals, Proposal
@@ -20,7 +21,8 @@ from recto.text.stream import ProposalStream
 class Generation:
     """Proposals, and what they took: ``duration_ms`` is the wall time from prompt to proposals.
 
-    ``drops`` counts the cards that the model wrote and Recto did not keep, by reason. Of an answer with an audience
+    ``drops`` counts the cards that the model wrote and Recto did not keep, by reason: those of ``proposals.parse``, and
+    ``other_language``. Of an answer with an audience
     ``failure`` is what ended it after its first proposal, and ``first_proposal_ms`` when that was there. ``count``: the
     cards that were asked for, if that was said.
     """
@@ -35,6 +37,11 @@ class Generation:
     count: int | None = None
 
     @property
+    def language(self) -> str | None:
+        """The language that the cards are in, as its subtag; working it out loads a model the first time."""
+        return detect(self.proposals)
+
+    @property
     def incomplete(self) -> str | None:
         """Why there are not all the cards that there would have been; None if there are."""
         if self.count and len(self.proposals) >= self.count:
@@ -45,10 +52,11 @@ class Generation:
 
 
 MODEL_STOPPED = "model_stopped"
+_OTHER_LANGUAGE = "other_language"
 _CUT_OFF = {"length": "max_tokens", "content_filter": "content_filter"}
 
-# So much of the deadline must be left to ask for the cards that are missing.
-_LEFT_FOR_THE_REST = 0.4
+# So much of the deadline must be left to ask again.
+_LEFT_TO_ASK_AGAIN = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,33 +95,19 @@ def ask(
     """Ask ``model`` for flashcards and keep the good ones, which may be none.
 
     ``known`` are fronts that must not come again, the newest last. An ``audience`` is shown the proposals as they are
-    written; a failure after the first one is the generation's. Where the options have a count, ``bounds.proposals`` is
-    that: if fewer come and there is time, the model is asked once more, for the rest. Raises ``UpstreamError``, and
-    ``InvalidRequest`` for an unknown ``prompt_version`` or options that it has no words for.
+    written; a failure after the first one is the generation's. If cards come in another language than the options ask
+    for, or fewer than they count, and there is time, the model is asked once more for each. Raises ``UpstreamError``,
+    and ``InvalidRequest`` for an unknown ``prompt_version`` or options that it has no words for.
     """
     started = monotonic()
     asking = _Asking(provider, material, model, bounds, prompt_version, options, audience, started)
-    if options.count is None:
-        return asking.once(known)
-    bounds = asking.bounds = replace(bounds, proposals=options.count)
-    first = asking.once(known)
-    missing, left_s = options.count - len(first.proposals), started + provider.timeout_s - monotonic()
-    is_gone = audience is not None and audience.is_gone()
-    if not missing or first.failure or is_gone or left_s < _LEFT_FOR_THE_REST * provider.timeout_s:
-        return first
-    asking.bounds = replace(bounds, proposals=missing)
-    try:
-        rest = asking.once([*known, *(proposal.front for proposal in first.proposals)], within_s=left_s)
-    except UpstreamError as error:  # what came is good; what the second call cost counts all the same
-        calls = first.completion.calls + error.calls
-        return replace(first, completion=replace(first.completion, calls=calls))
-    return replace(
-        rest,
-        proposals=first.proposals + rest.proposals,
-        drops=first.drops + rest.drops,
-        completion=replace(rest.completion, calls=first.completion.calls + rest.completion.calls),
-        first_proposal_ms=first.first_proposal_ms or rest.first_proposal_ms,
-    )
+    if options.count is not None:
+        asking.bounds = replace(bounds, proposals=options.count)
+    generation = asking.once(known)
+    # Cards that somebody has seen are not taken back.
+    if options.language and not audience and differs(generation.language, options.language):
+        generation = asking.in_that_language(generation, known)
+    return asking.with_the_rest(generation, known)
 
 
 @dataclass(slots=True)
@@ -128,6 +122,50 @@ class _Asking:
     options: Options
     audience: Audience | None
     started: float
+
+    def in_that_language(self, first: Generation, known: Sequence[str]) -> Generation:
+        """Ask once more if there is time; of the two return the one that is in the language asked for."""
+        second = self._once_more(first, known)
+        if second is None:
+            return first
+        wanted = self.options.language or ""
+        is_better = second.proposals and not differs(second.language, wanted)
+        better, other = (second, first) if is_better else (first, second)
+        dropped = Counter({_OTHER_LANGUAGE: len(other.proposals)})
+        completion = replace(better.completion, calls=first.completion.calls + second.completion.calls)
+        return replace(better, drops=first.drops + second.drops + dropped, completion=completion)
+
+    def with_the_rest(self, first: Generation, known: Sequence[str]) -> Generation:
+        """Ask for the cards that are missing if there is time."""
+        missing = (self.options.count or 0) - len(first.proposals)
+        if missing <= 0:
+            return first
+        self.bounds = replace(self.bounds, proposals=missing)
+        rest = self._once_more(first, [*known, *(proposal.front for proposal in first.proposals)])
+        if rest is None:
+            return first
+        return replace(
+            rest,
+            proposals=first.proposals + rest.proposals,
+            drops=first.drops + rest.drops,
+            completion=replace(rest.completion, calls=first.completion.calls + rest.completion.calls),
+            first_proposal_ms=first.first_proposal_ms or rest.first_proposal_ms,
+        )
+
+    def _once_more(self, first: Generation, known: Sequence[str]) -> Generation | None:
+        """Ask again; None if there is no time for it or nobody to hear it.
+
+        What came first is good: a failure brings no cards, and its calls.
+        """
+        left_s = self.started + self.provider.timeout_s - monotonic()
+        is_gone = self.audience is not None and self.audience.is_gone()
+        if first.failure or is_gone or left_s < _LEFT_TO_ASK_AGAIN * self.provider.timeout_s:
+            return None
+        try:
+            return self.once(known, within_s=left_s)
+        except UpstreamError as error:
+            completion = replace(first.completion, calls=error.calls)
+            return replace(first, proposals=[], drops=Counter(), completion=completion)
 
     def once(self, known: Sequence[str], *, within_s: float | None = None) -> Generation:
         asked = prompt.build(self.material, self.bounds, version=self.prompt_version, known=known, options=self.options)
