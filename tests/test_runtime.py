@@ -82,7 +82,7 @@ def test_the_provider_is_asked_as_the_settings_say(settings, opened_as, calls):
     assert len(responses.calls) == calls  # a job has attempts of its own
     request = responses.calls[0].request
     assert request.headers["Authorization"] == f"Bearer {settings.openrouter_api_key.get_secret_value()}"
-    assert runtime.openrouter._timeout_s == settings.openrouter_timeout_ms / 1000 == 5
+    assert runtime.openrouter.timeout_s == settings.openrouter_timeout_ms / 1000 == 5
     body = json.loads(request.body)
     assert (body["max_tokens"], body["models"]) == (77, ["a/model", "b/model"])
     assert (bounds(settings).proposals, bounds(settings).front, bounds(settings).back) == (3, 40, 50)
