@@ -100,7 +100,8 @@ def test_several_are_made_one_after_the_other_also_over_a_reload(page, problems)
     is_loaded(page, 1)
     is_loaded(page, 3)
     expect(line(page, 2)).to_be_hidden()
-    assert [body["front"] for body in sent] == ["One", "Three"]
+    # What was on its way when the page went is sent again, under its own key.
+    assert list(dict.fromkeys(body["front"] for body in sent)) == ["One", "Three"]
     assert problems == []
 
 
