@@ -9,6 +9,7 @@ targets.py       starts and stops everything that takes part
 processes.py     CPU and memory of the processes that take part
 stages.py        where the time of one request goes
 jobs.py          what jobs cost
+streams.py       what streams cost, and how soon a card is there
 renders.py       what pictures cost
 report.py        the figures as Markdown
 __main__.py      the whole run

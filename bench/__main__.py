@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
 
-from bench import jobs, load, payload, renders, report
+from bench import jobs, load, payload, renders, report, streams
 from bench.processes import cpu_s, memory
 from bench.provider import CARDS
 from bench.targets import (
@@ -30,10 +30,11 @@ from bench.targets import (
 
 RESULTS = Path(__file__).with_name("results.md")
 JOBS_RESULTS = Path(__file__).with_name("results_jobs.md")
+STREAMS_RESULTS = Path(__file__).with_name("results_streams.md")
 RENDERS_RESULTS = Path(__file__).with_name("results_renders.md")
 CLIENTS = (1, 16, 64)
 IN_FLIGHT, DELAY_S = 1000, 2.0
-PARTS = ("provider", "pass-through", "service", "stages", "jobs", "renders")
+PARTS = ("provider", "pass-through", "service", "stages", "jobs", "renders", "streams")
 
 Runs = dict[tuple[str, str], list[report.Measurement]]
 
@@ -52,7 +53,7 @@ def main() -> None:
         folder.chmod(0o755)  # Postgres, which does not run as root, must be able to walk through it
         database = stack.enter_context(postgres(folder))
         sections = [report.machine(database.version)]
-        if args.only not in ("stages", "jobs", "renders"):
+        if args.only not in ("stages", "jobs", "renders", "streams"):
             runs = _closed(parts, database, folder, args.quick) | _open(parts, database, folder, args.quick)
             sections.append(report.loads(runs))
         if "stages" in parts:
@@ -64,7 +65,11 @@ def main() -> None:
             tables[RENDERS_RESULTS] = (
                 f"{report.machine(database.version)}\n\n{renders.measure(database, folder, args.quick)}"
             )
-    if args.only in ("jobs", "renders"):
+        if "streams" in parts:
+            tables[STREAMS_RESULTS] = (
+                f"{report.machine(database.version)}\n\n{streams.measure(database, folder, args.quick)}"
+            )
+    if args.only in ("jobs", "renders", "streams"):
         del tables[RESULTS]
     for path, text in tables.items():
         print(text)

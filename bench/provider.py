@@ -3,12 +3,16 @@
 Every POST is answered, ``DELAY_S`` seconds after its last byte, with the same chat completion of ten flashcards; a GET
 at once: of a prediction with one that is in progress, of an output with a picture, of ``/calls`` and ``/look-ups`` with
 the number of completions and of predictions so far.
+
+A POST that asks for a stream gets the flashcards over ``STREAM_S`` seconds, 60 chunks a second. The back of each card
+is the time when its last character was sent, in seconds of the monotonic clock that all processes of a machine share.
 """
 
 import asyncio
 import json
 import re
 import sys
+import time
 from functools import lru_cache
 from io import BytesIO
 
@@ -56,6 +60,41 @@ _ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Generation-Id: gen-1790000000-bench\r\n"
     b"Content-Length: %d\r\n\r\n" % len(_BODY)
 ) + _BODY
+STREAM_S = 8.0
+CHUNKS_PER_S = 60
+
+
+def _frame(content: str, **more: object) -> bytes:
+    """A chunk of a completion, as an event in a chunk of HTTP's."""
+    choice = {"index": 0, "delta": {"role": "assistant", "content": content}, "finish_reason": None}
+    chunk = {"id": COMPLETION["id"], "object": "chat.completion.chunk", "model": "bench/model", "choices": [choice]}
+    event = b"data: %s\n\n" % json.dumps(chunk | more).encode()
+    return b"%x\r\n%s\r\n" % (len(event), event)
+
+
+def _stream() -> list[bytes]:
+    """The frames of a stream; in the last one of each card stands ``_NOW`` for the time."""
+    per_card = round(STREAM_S * CHUNKS_PER_S) // len(CARDS)
+    frames = []
+    for number, (front, _) in enumerate(CARDS):
+        begin = ('{"flashcards": [' if number == 0 else ", ") + json.dumps({"front": front, "back": ""})[:-2]
+        step = -(-len(begin) // (per_card - 1))
+        pieces = [begin[start : start + step] for start in range(0, len(begin), step)]
+        pieces += [""] * (per_card - 1 - len(pieces))
+        frames += [_frame(piece) for piece in pieces] + [_frame(f'{_NOW}"}}')]
+    frames[-1] = _frame(f'{_NOW}"}}]}}')
+    return frames
+
+
+_NOW = "0000000.000000"
+_STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_STREAM_END = (
+    _frame("", choices=[{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}])
+    + _frame("", choices=[], usage=COMPLETION["usage"])
+    + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+)
+_FRAMES = _stream()
+
 _PREDICTION = re.compile(rb"GET /v1/predictions/(\w+) ")
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -93,10 +132,24 @@ class _Connection(Protocol):
             self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
             return
         _Connection.calls += 1
+        if b'"stream":true' in request:
+            self._transport.write(_STREAM_HEAD)
+            self._next_frame(0, asyncio.get_running_loop().time())
+            return
         if self._delay_s:
             asyncio.get_running_loop().call_later(self._delay_s, self._transport.write, _ANSWER)
         else:
             self._transport.write(_ANSWER)
+
+    def _next_frame(self, number: int, planned: float) -> None:
+        if self._transport.is_closing():
+            return
+        if number == len(_FRAMES):
+            self._transport.write(_STREAM_END)
+            return
+        self._transport.write(_FRAMES[number].replace(_NOW.encode(), b"%014.6f" % time.monotonic()))
+        planned += 1 / CHUNKS_PER_S
+        asyncio.get_running_loop().call_at(planned, self._next_frame, number + 1, planned)
 
     def _answer(self, request: bytes) -> bytes:
         if match := _PREDICTION.match(request):

@@ -1,6 +1,8 @@
 """Proposals as they are written: over real sockets, from a real gunicorn, with the sandbox's model behind it."""
 
 import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Event
 from uuid import uuid4
@@ -11,6 +13,7 @@ from tests.conftest import until
 
 from recto.api import event_streams
 from recto.api.contract import Status
+from recto.sandbox.server import start as start_sandbox
 
 TEXT = "The Rosetta Stone is a slab of granodiorite that carries one decree in three scripts. " * 12 + (
     "It was found in 1799. The decree was issued in 196 BC. Jean-François Champollion read the hieroglyphs in 1822."
@@ -182,3 +185,26 @@ def test_with_a_key_the_answer_of_a_caller_who_goes_away_is_finished(service):
     whole = until(replayed)
     assert whole["incomplete"] is None
     assert whole["generated_count"] > 1
+
+
+def drain(start_service, streams):
+    """Begin streams, stop the service when each has its first card, and return the rest of what each was told."""
+    with start_sandbox(chunks_per_second=100) as paced, ThreadPoolExecutor(streams) as threads:
+        limits = {"RATE_LIMIT_PER_IP": "100000 per minute"}
+        with start_service(OPENROUTER_BASE_URL=paced.base_url, WEB_CONCURRENCY="2", **limits) as running:
+            begun = list(threads.map(lambda _: events(post(running)), range(streams)))
+            assert [next(told)[0] for told in begun] == ["proposal"] * streams
+            running.process.send_signal(signal.SIGTERM)
+            rest = list(threads.map(list, begun))
+            assert running.process.wait(60) == 0
+    return rest
+
+
+def test_a_stopping_service_ends_its_streams_whole(start_service):
+    for told in drain(start_service, 5):
+        assert told[-1][1]["incomplete"] is None
+
+
+@pytest.mark.soak
+def test_two_hundred_streams_end_whole_when_the_service_stops(start_service):
+    assert [told[-1][1]["incomplete"] for told in drain(start_service, 200)] == [None] * 200
