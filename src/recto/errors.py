@@ -23,6 +23,7 @@
         ├── UpstreamConnectionError   502  upstream_error             retryable
         │   └── UpstreamBrokenAnswer  502  upstream_error
         ├── UpstreamHTTPError         502  upstream_error             retryable by status
+        │   └── UpstreamRefused       502  upstream_refused
         ├── UpstreamRateLimited       502  upstream_rate_limited      retryable
         ├── UpstreamTimeout           502  upstream_timeout
         ├── UpstreamInvalidResponse   502  upstream_invalid_response
@@ -248,6 +249,16 @@ class UpstreamHTTPError(UpstreamError):
         super().__init__(detail, model=model, retry_after_s=retry_after_s, upstream_status=upstream_status)
         self.log_code = f"upstream_http_error_{upstream_status}"
         self.retryable = upstream_status in self.RETRYABLE_STATUSES
+
+
+class UpstreamRefused(UpstreamHTTPError):
+    """The operator of this service must mend its account at the language model's provider.
+
+    The key is wrong, may not use the model, or has no credit left.
+    """
+
+    STATUSES = frozenset({401, 402, 403})
+    code = "upstream_refused"
 
 
 class UpstreamRateLimited(UpstreamError):

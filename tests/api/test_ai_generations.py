@@ -110,7 +110,10 @@ def test_a_failure_is_told_without_the_operators_part(client):
     location = done(client, source_text=f"{TEXT}\n[sandbox: http-402]")
     read = client.get(location).json
     assert read["status"] == "failed"
-    assert read["error"] == {"code": "upstream_error", "message": "The language model's provider reported an error."}
+    assert read["error"] == {
+        "code": "upstream_refused",
+        "message": "The operator of this service must mend its account at the language model's provider.",
+    }
     assert read["retry_at"] > read["finished_at"]
     (log,) = client.rows("generation_error_logs")
     assert (log["error_code"], str(log["job_id"])) == ("upstream_http_error_402", read["generation_id"])

@@ -74,7 +74,7 @@ def test_each_proposal_comes_as_in_json_and_then_what_it_took(service):
     [
         ({"Authorization": "Bearer none"}, 401, "unauthorized"),
         ({"text": "short"}, 400, "invalid_request"),
-        ({"text": f"{TEXT}\n[sandbox: http-402]"}, 502, "upstream_error"),
+        ({"text": f"{TEXT}\n[sandbox: http-402]"}, 502, "upstream_refused"),
         ({"text": f"{TEXT}\n[sandbox: error-in-200]"}, 502, "upstream_rate_limited"),
         ({"text": f"{TEXT}\n[sandbox: refusal]"}, 502, "upstream_invalid_response"),
     ],

@@ -66,7 +66,7 @@ def test_how_a_failed_and_a_canceled_generation_ended_is_told(client):
     failed, canceled = started(client, source_text=f"{TEXT}\n[sandbox: http-402]"), started(client)
     client.delete(f"/ai/generations/{canceled}")
     client.work()
-    assert '"status":"failed","error":{"code":"upstream_error"' in client.get(f"/ai/generations/{failed}/events").text
+    assert '"status":"failed","error":{"code":"upstream_refused"' in client.get(f"/ai/generations/{failed}/events").text
     told = client.get(f"/ai/generations/{canceled}/events").text
     assert told.count("event: ") == told.count("event: done\n") == 1
     assert '"status":"canceled"' in told

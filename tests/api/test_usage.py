@@ -47,7 +47,7 @@ def test_the_synchronous_door_answers_and_records_the_same_with_a_quota(open_cli
     (record,) = client.rows("generations")
     assert (record["id"], record["generated_count"]) == (answer.json["generation_id"], answer.json["generated_count"])
     failed = client.post("/generations", json=BAD)
-    assert (failed.status_code, failed.json["error"]) == (502, "upstream_error")
+    assert (failed.status_code, failed.json["error"]) == (502, "upstream_refused")
     (log,) = client.rows("generation_error_logs")
     assert log["error_code"] == "upstream_http_error_402"
     stored = str(client.rows("generation_jobs")) + str(client.query("select * from ai_suggestions"))

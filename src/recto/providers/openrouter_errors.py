@@ -3,7 +3,13 @@
 import re
 from typing import Any
 
-from recto.errors import UpstreamError, UpstreamHTTPError, UpstreamInvalidResponse, UpstreamRateLimited
+from recto.errors import (
+    UpstreamError,
+    UpstreamHTTPError,
+    UpstreamInvalidResponse,
+    UpstreamRateLimited,
+    UpstreamRefused,
+)
 from recto.providers.redaction import KEPT_CHARACTERS, withhold
 from recto.providers.transport import seconds
 
@@ -45,7 +51,12 @@ def translate(*, status: int, answer: dict[str, Any], retry_after: str | None, s
     retry_after_s = seconds(retry_after)
     if upstream_status == 429:
         return UpstreamRateLimited(detail, retry_after_s=retry_after_s, upstream_status=upstream_status)
-    return UpstreamHTTPError(upstream_status, detail, retry_after_s=retry_after_s)
+    # A 402 that passes says when, and a 403 that is about the text says why it was moderated.
+    passes = retry_after_s is not None or "reasons" in metadata
+    is_operators = upstream_status in UpstreamRefused.STATUSES and not passes
+    return (UpstreamRefused if is_operators else UpstreamHTTPError)(
+        upstream_status, detail, retry_after_s=retry_after_s
+    )
 
 
 def _error(answer: dict[str, Any]) -> dict[str, Any] | None:
