@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
+from itertools import count
 from typing import ParamSpec, TypeVar
 
 from flask import Blueprint, Response, g, request
@@ -18,7 +19,7 @@ from recto.db import generations
 from recto.errors import NotFound, RectoError
 from recto.jobs import synchronous
 from recto.text.generate import Audience
-from recto.text.grounding import Index
+from recto.text.grounding import Grounding, Index
 from recto.text.proposals import Proposal
 from recto.text.source import SourceText
 
@@ -71,7 +72,7 @@ def create() -> Response:
     g.outcome = {}
     if event_streams.are_wanted():
         return _streamed(source, index)
-    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome), index))
+    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome, index=index)))
 
 
 def _streamed(source: SourceText, index: Index | None) -> Response:
@@ -82,11 +83,12 @@ def _streamed(source: SourceText, index: Index | None) -> Response:
         shown: list[contract.FlashcardProposal] = []
 
         def show(proposal: Proposal) -> None:
-            shown.append(_proposal(len(shown) + 1, proposal, index))
+            place = index.ground(proposal.front, proposal.back) if index else None
+            shown.append(_proposal(len(shown) + 1, proposal, place))
             emit("proposal", shown[-1])
 
         try:
-            created = _created(synchronous.run(held, user_id, source, facts, Audience(show, is_gone)), index)
+            created = _created(synchronous.run(held, user_id, source, facts, Audience(show, is_gone), index))
             if keep_answer:
                 keep_answer(created.model_dump_json().encode())
             done = _done(created)
@@ -105,9 +107,9 @@ def _streamed(source: SourceText, index: Index | None) -> Response:
     return event_streams.respond(events)
 
 
-def _created(made: synchronous.Generated, index: Index | None) -> contract.CreatedGeneration:
+def _created(made: synchronous.Generated) -> contract.CreatedGeneration:
     generation = made.generation
-    proposals = [_proposal(number, proposal, index) for number, proposal in enumerate(generation.proposals, 1)]
+    proposals = list(map(_proposal, count(1), generation.proposals, made.groundings))
     return contract.CreatedGeneration(
         generation_id=made.record_id,
         flashcards_proposals=proposals,
@@ -117,11 +119,11 @@ def _created(made: synchronous.Generated, index: Index | None) -> contract.Creat
     )
 
 
-def _proposal(number: int, proposal: Proposal, index: Index | None) -> contract.FlashcardProposal:
+def _proposal(number: int, proposal: Proposal, place: Grounding | None) -> contract.FlashcardProposal:
     written = {"temp_id": f"temp-{number}", "front": proposal.front, "back": proposal.back}
-    if index is None:
+    if place is None:
         return contract.FlashcardProposal(**written)
-    return contract.GroundedProposal(**written, **asdict(index.ground(proposal.front, proposal.back)))
+    return contract.GroundedProposal(**written, **asdict(place))
 
 
 def _done(created: contract.CreatedGeneration) -> contract.GenerationDone:

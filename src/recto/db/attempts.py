@@ -42,13 +42,16 @@ class Batch(NamedTuple):
 # The analytics row: sums over all attempts, milliseconds of the calls that brought the cards.
 _RECORD = """
     insert into generations (user_id, job_id, model, generated_count, source_text_hash, source_text_length,
-        generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, is_topic, dropped, incomplete)
+        generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, is_topic, dropped, incomplete,
+        grounded_count)
     select job.user_id, job.id, coalesce(job.model, stored.payload ->> 'model'), job.suggestions_count,
         job.source_text_hash, job.source_text_length,
         (select coalesce(sum(duration_ms), 0) from generation_attempts attempt
             where attempt.job_id = job.id and outcome = 'succeeded'),
         job.prompt_version, job.tokens_input, job.tokens_output, job.cost_usd, stored.payload ? 'topic',
-        job.dropped, job.incomplete
+        job.dropped, job.incomplete,
+        (select count(*) filter (where grounded) from ai_suggestions suggestion
+            where suggestion.job_id = job.id having count(grounded) > 0)
     from recto.jobs job join generation_jobs stored using (id) where job.id = %s
     on conflict (job_id) do nothing
 """
@@ -181,6 +184,7 @@ def _stored_before(conn: Connection, attempt: Attempt) -> int | None:
 
 def _succeed(conn: Connection, attempt: Attempt) -> None:
     conn.execute(_RECORD, (attempt.job_id,))
+    suggestions.count_reviewed(conn, [attempt.job_id])
     conn.execute(
         "update generation_jobs set status = 'succeeded', error = null, payload = recto.without_texts(payload),"
         " holder = null, lease_until = null, finished_at = now() where id = %s",
