@@ -88,7 +88,8 @@ def _streamed(source: SourceText, index: Index | None) -> Response:
             emit("proposal", shown[-1])
 
         try:
-            created = _created(synchronous.run(held, user_id, source, facts, Audience(show, is_gone), index))
+            audience = Audience(show, is_gone)
+            created = _created(synchronous.run(held, user_id, source, facts, audience=audience, index=index))
             if keep_answer:
                 keep_answer(created.model_dump_json().encode())
             done = _done(created)

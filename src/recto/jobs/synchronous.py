@@ -35,6 +35,7 @@ def run(
     user_id: UUID,
     source: SourceText,
     facts: dict[str, Any],
+    *,
     audience: Audience | None = None,
     index: Index | None = None,
 ) -> Generated:
