@@ -59,9 +59,22 @@ def test_a_user_is_forgotten(client):
     assert b"'somebody' is not a valid UUID" in refused.stderr
 
 
-def test_a_database_that_is_not_migrated_is_said_in_a_line(empty_database):
-    user = "8f14e45f-ceea-467f-a0e6-1f5d9b7d1b1a"
-    done = run("forget", "--user", user, environment={"DATABASE_URL": empty_database})
+def test_an_operator_sees_what_all_users_models_are_worth(client, open_client):
+    environment = {"DATABASE_URL": client.runtime.settings.database_url}
+    client.post(json={"source_text": TEXT})
+    alone = client.get("/stats?days=7").json
+    told = json.loads(run("stats", "--json", "--days", "7", environment=environment).stdout)
+    assert told | {"since": None} == alone | {"since": None}
+    open_client().post(json={"source_text": TEXT})
+    done = run("stats", environment=environment)
+    assert done.returncode == 0
+    *_, name, figures = done.stdout.decode().splitlines()
+    assert (name, figures.split()[:3]) == ("sandbox/extractive", ["1", "–", "2"])
+
+
+@pytest.mark.parametrize("command", [["forget", "--user", "8f14e45f-ceea-467f-a0e6-1f5d9b7d1b1a"], ["stats"]])
+def test_a_database_that_is_not_migrated_is_said_in_a_line(empty_database, command):
+    done = run(*command, environment={"DATABASE_URL": empty_database})
     assert done.returncode == 1
     assert done.stderr.startswith(b"recto: ")
     assert b"Traceback" not in done.stderr

@@ -27,7 +27,7 @@ def test_costs_can_be_read(client):
     (costs,) = client.query(statements("what each user cost", "--"))
     assert (costs["user_id"], costs["count"], costs["usd"]) == (client.user_id, 4, 0)
     assert costs["tokens"] > 1000
-    assert client.query(statements("why generations failed", "--"))[0]["error_code"] == "upstream_invalid_response"
+    assert client.query(statements("why generations failed", "```"))[0]["error_code"] == "upstream_invalid_response"
 
 
 def test_systemd_waits_for_as_long_as_the_service_may_take_to_stop():

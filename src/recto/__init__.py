@@ -8,7 +8,8 @@
     tokens.py      a Supabase token → its user
     telemetry.py   log lines and metrics
     exports.py     cards → CSV, Anki
-    cli.py         recto dev | migrate | worker | forget | sandbox | token | generate
+    reports.py     statistics → a table in a terminal
+    cli.py         recto dev | migrate | worker | forget | stats | sandbox | token | generate
     dev.py         the whole service on one machine
     api/           doors: one blueprint a resource; a view parses, calls and responds
     jobs/          jobs: the same pipeline, run by a worker or for a caller who waits
@@ -21,8 +22,8 @@
     sandbox/       a provider for development and tests that plays every failure
     playground/    the page
 
-Imports run downwards only: cli, dev → api → jobs, evaluation → runtime → db, tokens → telemetry → text → providers →
-times → errors, settings → calls.
+Imports run downwards only: cli → dev, reports → api → jobs, evaluation → runtime → db, tokens → telemetry → text →
+providers → times → errors, settings → calls.
 
 How a request and a job go through them, and what each table says: docs/architecture.md.
 """

@@ -1,9 +1,11 @@
-"""The command line: recto dev | migrate | worker | forget | sandbox | token | generate."""
+"""The command line: recto dev | migrate | worker | forget | stats | sandbox | token | generate."""
 
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import date
 from itertools import cycle
 from threading import Event, Thread
 from typing import BinaryIO
@@ -12,8 +14,8 @@ from uuid import UUID
 import click
 import psycopg
 
-from recto import dev, exports, runtime
-from recto.db import embedded, erasure, migrations
+from recto import dev, exports, reports, runtime
+from recto.db import embedded, erasure, migrations, stats
 from recto.errors import RectoError, UpstreamError
 from recto.jobs.worker import work
 from recto.sandbox.predictions import SIGNING_SECRET
@@ -79,6 +81,21 @@ def forget(user_id: UUID) -> None:
     """Delete everything that the database at DATABASE_URL keeps of a user: texts, suggestions, costs, usage."""
     erasure.forget(DatabaseSettings.load().database_url, user_id)
     click.echo(f"Nothing is kept of the user {user_id} any more.")
+
+
+@cli.command("stats")
+@click.option(
+    "--days",
+    type=click.IntRange(1, stats.MAX_DAYS),
+    default=30,
+    show_default=True,
+    help="The last days in UTC, today included.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As GET /stats has it, in place of a table.")
+def stats_command(days: int, as_json: bool) -> None:
+    """Show what was kept of each model's cards, and what that cost, of all users of the database at DATABASE_URL."""
+    found = stats.of_everybody(DatabaseSettings.load().database_url, days=days)
+    click.echo(json.dumps(asdict(found), indent=2, default=date.isoformat) if as_json else reports.draw(found))
 
 
 @cli.command("sandbox")

@@ -153,6 +153,18 @@ def test_a_failed_deck_is_always_retried_in_the_background_and_keeps_its_pairs(c
     assert len(fronts(client, deck)) == 30
 
 
+def test_pairs_that_are_reviewed_before_the_deck_is_done_are_counted(client, deck):
+    start(client, deck, topic="Rome [sandbox: flaky-batch]", count=30)
+    assert client.work() == ["retried"]
+    kept, refused = client.get(f"{deck}/pairs").json["pairs"][:2]
+    client.patch(f"/ai/suggestions/{kept['id']}", json={"status": "accepted"})
+    client.patch(f"/ai/suggestions/{refused['id']}", json={"status": "rejected"})
+    assert client.work() == ["succeeded"]
+    (record,) = client.rows("generations")
+    counts = [record[f"{name}_count"] for name in ("accepted_unedited", "accepted_edited", "rejected")]
+    assert counts == [1, 0, 1]
+
+
 def test_a_deck_through_the_running_service(service):
     headers = {"Authorization": f"Bearer {service.token()}", "Connection": "close"}
     url = f"{service.url}/decks/{uuid4()}"

@@ -44,6 +44,7 @@ def commit(client, attempt, *fronts, enough=1, calls=None, first_call=1):
         enough=enough,
         dropped={},
         incomplete=None,
+        language=None,
         quota=None,
     )
 
@@ -284,7 +285,16 @@ def test_a_batch_gives_back_all_attempts_and_one_without_cards_none(client):
     attempt = client.claim()
     assert job(client)["attempts_left"] == 0
     attempts.add_batch(
-        client.runtime.pool, attempt, [], [call()], first_call=1, enough=20, dropped={}, incomplete=None, quota=None
+        client.runtime.pool,
+        attempt,
+        [],
+        [call()],
+        first_call=1,
+        enough=20,
+        dropped={},
+        incomplete=None,
+        language=None,
+        quota=None,
     )
     assert job(client)["attempts_left"] == 0
     commit(client, attempt, "one", enough=20)

@@ -68,7 +68,9 @@ def test_an_error_that_is_repeated_is_logged_once(pool, database, counted):
     if counted:
         reserve(pool, user, job_id)
     for _ in range(3):
-        generations.record_error(pool, user, job_id, SOURCE, UpstreamTimeout("late"), model="m", counted=counted)
+        generations.record_error(
+            pool, user, job_id, SOURCE, UpstreamTimeout("late"), model="m", prompt_version="1", counted=counted
+        )
     with psycopg.connect(database) as conn:
         assert conn.execute("select count(*) from generation_error_logs").fetchone() == (1,)
         assert conn.execute("select count(*) from usage_ledger").fetchone() == (0,)
@@ -81,7 +83,9 @@ def test_a_reservation_ends_with_its_record(pool, database):
         reserve(pool, user, job_id)
     assert usage.find(pool, user, 5).reserved == 2
     generations.record(pool, user, jobs[0], SOURCE, GENERATION, counted=True)
-    generations.record_error(pool, user, jobs[1], SOURCE, UpstreamTimeout("late"), model="m", counted=True)
+    generations.record_error(
+        pool, user, jobs[1], SOURCE, UpstreamTimeout("late"), model="m", prompt_version="1", counted=True
+    )
     with psycopg.connect(database) as conn:
         query = "select status, holder, lease_until, finished_at is not null from generation_jobs order by status"
         assert conn.execute(query).fetchall() == [("failed", None, None, True), ("succeeded", None, None, True)]

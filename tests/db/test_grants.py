@@ -49,11 +49,19 @@ WRITES = {
     },
 }
 READS = {
-    "authenticated": {f"public.{table}" for table in USERS_TABLES} | {"public.profiles", "recto.images", "recto.jobs"},
+    "authenticated": {f"public.{table}" for table in USERS_TABLES}
+    | {"public.profiles", "recto.costs", "recto.images", "recto.jobs"},
     "recto_service": {f"public.{table}" for table in USERS_TABLES}
     | {"recto.idempotency_keys", "recto.images", "recto.jobs", "recto.migrations", "recto.rate_limits"},
     "recto_worker": {f"public.{table}" for table in USERS_TABLES}
-    | {"recto.alerts", "recto.files_to_delete", "recto.idempotency_keys", "recto.migrations", "recto.untold_costs"},
+    | {
+        "recto.alerts",
+        "recto.costs",
+        "recto.files_to_delete",
+        "recto.idempotency_keys",
+        "recto.migrations",
+        "recto.untold_costs",
+    },
 }
 WRITES_UNREAD = {("recto_service", "recto.untold_costs"): {"INSERT"}}
 EXECUTES = {
@@ -214,11 +222,11 @@ def test_acting_for_one_user_the_service_writes_nothing_of_anothers(two, stateme
     [
         (
             "recto.record_generation(%s, %s, gen_random_uuid(), 'm', 1, repeat('a', 64), 1000, 1, '1', 1, 1, 1, false,"
-            " null, '{}', null, '{}')"
+            " null, '{}', null, '{}', null, null)"
         ),
         (
             "recto.record_generation_error(%s, %s, gen_random_uuid(), 'm', repeat('a', 64), 999, 'c', 'm', 1, 1, 1,"
-            " false, '{}')"
+            " false, '{}', '1')"
         ),
     ],
 )

@@ -250,3 +250,16 @@ def test_answers_that_hold_a_generations_proposals_are_erased_with_it(old, upgra
     client = upgraded()
     assert client.delete(f"/ai/generations/{job_id}").status_code == 204
     assert client.query("select 1 from recto.idempotency_keys") == []
+
+
+def test_what_was_rejected_and_what_had_failed_is_carried_into_the_statistics(old, upgraded):
+    record = old.record(1)
+    kept = old.job("review", "succeeded", text=False, cost=1, model_used="sandbox/extractive", generation_id=record)
+    for position, status in enumerate(("rejected", "accepted", "rejected"), 1):
+        old.suggestion(kept, position, status=status, reviewed_at=NOW)
+    old.log(old.job("review", "failed", cost=2, error=FAILED), 2)
+    old.log(None)
+    client = upgraded()
+    (row,) = client.rows("generations")
+    assert (row["rejected_count"], row["grounded_count"], row["language"]) == (2, None, None)
+    assert [log["prompt_version"] for log in client.rows("generation_error_logs")] == [PROMPT_VERSIONS[0], None]

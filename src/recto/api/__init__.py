@@ -18,6 +18,7 @@ from recto.api import (
     observe,
     operations,
     sessions,
+    stats,
     usage,
 )
 from recto.runtime import Runtime
@@ -68,7 +69,7 @@ def create_app(runtime: Runtime) -> Flask:
 
 def register_routes(app: Flask) -> None:
     """Put every resource at its path and again under ``/api``, and what needs no token at its path alone."""
-    for resource in (generations, exports, ai_generations, sessions, decks, usage, images, image_webhooks):
+    for resource in (generations, exports, ai_generations, sessions, decks, usage, stats, images, image_webhooks):
         app.register_blueprint(resource.blueprint)
         app.register_blueprint(
             resource.blueprint,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
+from itertools import count
 from typing import ParamSpec, TypeVar
 
 from flask import Blueprint, Response, g, request
@@ -18,7 +19,7 @@ from recto.db import generations
 from recto.errors import NotFound, RectoError
 from recto.jobs import synchronous
 from recto.text.generate import Audience
-from recto.text.grounding import Index
+from recto.text.grounding import Grounding, Index
 from recto.text.options import Options
 from recto.text.proposals import Proposal
 from recto.text.source import SourceText
@@ -73,7 +74,7 @@ def create() -> Response:
     g.outcome = {}
     if event_streams.are_wanted():
         return _streamed(source, options, index)
-    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome, options=options), options, index))
+    return respond(_created(synchronous.run(runtime(), g.user.id, source, g.outcome, options=options, index=index)))
 
 
 def _streamed(source: SourceText, options: Options, index: Index | None) -> Response:
@@ -84,14 +85,14 @@ def _streamed(source: SourceText, options: Options, index: Index | None) -> Resp
         shown: list[contract.FlashcardProposal] = []
 
         def show(proposal: Proposal) -> None:
-            shown.append(_proposal(len(shown) + 1, proposal, index))
+            place = index.ground(proposal.front, proposal.back) if index else None
+            shown.append(_proposal(len(shown) + 1, proposal, place))
             emit("proposal", shown[-1])
 
         try:
             audience = Audience(show, is_gone)
-            created = _created(
-                synchronous.run(held, user_id, source, facts, options=options, audience=audience), options, index
-            )
+            made = synchronous.run(held, user_id, source, facts, options=options, audience=audience, index=index)
+            created = _created(made)
             if keep_answer:
                 keep_answer(created.model_dump_json().encode())
             done = _done(created)
@@ -110,24 +111,24 @@ def _streamed(source: SourceText, options: Options, index: Index | None) -> Resp
     return event_streams.respond(events)
 
 
-def _created(made: synchronous.Generated, options: Options, index: Index | None) -> contract.CreatedGeneration:
+def _created(made: synchronous.Generated) -> contract.CreatedGeneration:
     generation = made.generation
-    proposals = [_proposal(number, proposal, index) for number, proposal in enumerate(generation.proposals, 1)]
+    proposals = list(map(_proposal, count(1), generation.proposals, made.groundings))
     return contract.CreatedGeneration(
         generation_id=made.record_id,
         flashcards_proposals=proposals,
         generated_count=len(proposals),
         dropped=dict(generation.drops),
         incomplete=generation.incomplete,
-        language=generation.language if options.language else None,
+        language=made.language,
     )
 
 
-def _proposal(number: int, proposal: Proposal, index: Index | None) -> contract.FlashcardProposal:
+def _proposal(number: int, proposal: Proposal, place: Grounding | None) -> contract.FlashcardProposal:
     written = {"temp_id": f"temp-{number}", "front": proposal.front, "back": proposal.back}
-    if index is None:
+    if place is None:
         return contract.FlashcardProposal(**written)
-    return contract.GroundedProposal(**written, **asdict(index.ground(proposal.front, proposal.back)))
+    return contract.GroundedProposal(**written, **asdict(place))
 
 
 def _done(created: contract.CreatedGeneration) -> contract.GenerationDone:

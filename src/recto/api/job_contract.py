@@ -139,6 +139,7 @@ class AiGeneration(BaseModel):
     suggestions_count: int
     dropped: Dropped
     incomplete: Incomplete
+    language: Annotated[str | None, Field(description="That the cards turned out to be in, as its subtag.")]
 
     @classmethod
     def of(cls, row: JobRow, *, retry_window: timedelta, **more: Any) -> Self:
@@ -166,6 +167,7 @@ class AiGeneration(BaseModel):
             suggestions_count=row.suggestions_count,
             dropped=row.dropped,
             incomplete=row.incomplete,
+            language=row.language,
             **more,
         )
 

@@ -42,13 +42,17 @@ class Batch(NamedTuple):
 # The analytics row: sums over all attempts, milliseconds of the calls that brought the cards.
 _RECORD = """
     insert into generations (user_id, job_id, model, generated_count, source_text_hash, source_text_length,
-        generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, is_topic, dropped, incomplete)
+        generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, is_topic, dropped, incomplete,
+        grounded_count, language)
     select job.user_id, job.id, coalesce(job.model, stored.payload ->> 'model'), job.suggestions_count,
         job.source_text_hash, job.source_text_length,
         (select coalesce(sum(duration_ms), 0) from generation_attempts attempt
             where attempt.job_id = job.id and outcome = 'succeeded'),
         job.prompt_version, job.tokens_input, job.tokens_output, job.cost_usd, stored.payload ? 'topic',
-        job.dropped, job.incomplete
+        job.dropped, job.incomplete,
+        (select count(*) filter (where grounded) from ai_suggestions suggestion
+            where suggestion.job_id = job.id having count(grounded) > 0),
+        job.language
     from recto.jobs job join generation_jobs stored using (id) where job.id = %s
     on conflict (job_id) do nothing
 """
@@ -73,6 +77,7 @@ def add_batch(
     enough: int,
     dropped: Mapping[str, int],
     incomplete: str | None,
+    language: str | None,
     quota: int | None,
     on_success: Callable[[Connection, Results], None] | None = None,
 ) -> Batch | None:
@@ -80,7 +85,7 @@ def add_batch(
 
     The job succeeds once it has ``enough`` suggestions: with its analytics row, debit and event, and without its
     texts. ``first_call`` numbers the calls within the attempt; ``dropped`` adds to what the job's batches dropped, and
-    ``incomplete`` says why the model wrote no more. ``quota`` is the user's monthly limit, for the results.
+    ``incomplete`` says why the model wrote no more; ``language`` is that of the cards. ``quota`` is the user's monthly limit, for the results.
     ``on_success`` is part of the transaction.
     """
     with as_service(pool, attempt.user_id) as conn:
@@ -92,8 +97,9 @@ def add_batch(
         else:
             stored = suggestions.insert(conn, attempt.user_id, attempt.job_id, attempt.deck_id, cards)
             conn.execute(
-                "update generation_jobs set dropped = recto.add_counts(dropped, %s), incomplete = %s where id = %s",
-                (Jsonb(dropped), incomplete, attempt.job_id),
+                "update generation_jobs set dropped = recto.add_counts(dropped, %s), incomplete = %s,"
+                " language = coalesce(%s, language) where id = %s",
+                (Jsonb(dropped), incomplete, language, attempt.job_id),
             )
             if stored >= enough:
                 _succeed(conn, attempt)
@@ -181,6 +187,7 @@ def _stored_before(conn: Connection, attempt: Attempt) -> int | None:
 
 def _succeed(conn: Connection, attempt: Attempt) -> None:
     conn.execute(_RECORD, (attempt.job_id,))
+    suggestions.count_reviewed(conn, [attempt.job_id])
     conn.execute(
         "update generation_jobs set status = 'succeeded', error = null, payload = recto.without_texts(payload),"
         " holder = null, lease_until = null, finished_at = now() where id = %s",

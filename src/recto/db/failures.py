@@ -56,10 +56,10 @@ ABANDONED = Failure(
 # Of a deck's attempt only the calls that failed: the batches before them are not what the log is about.
 _LOG = """
     insert into generation_error_logs (user_id, job_id, attempt, model, source_text_hash, source_text_length,
-        error_code, error_message, is_topic, is_image, tokens_input, tokens_output, cost_usd)
+        error_code, error_message, is_topic, is_image, tokens_input, tokens_output, cost_usd, prompt_version)
     select user_id, id, attempts, coalesce(%(model)s, spent.model, payload ->> 'model'), source_text_hash,
         source_text_length, %(log_code)s, %(detail)s, payload ? 'topic', kind = 'image', spent.tokens_input,
-        spent.tokens_output, spent.cost_usd
+        spent.tokens_output, spent.cost_usd, payload ->> 'prompt_version'
     from generation_jobs job, lateral (
         select sum(tokens_input) as tokens_input, sum(tokens_output) as tokens_output, sum(cost_usd) as cost_usd,
             max(model) as model

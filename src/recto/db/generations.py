@@ -58,11 +58,11 @@ _MAX_ID = 2**63 - 1
 
 _RECORD = """
     select recto.record_generation(%s, %s, %s, %s, %s::int, %s, %s::int, %s::int, %s, %s::int, %s::int, %s::numeric, %s,
-        %s, %s, %s::int, %s::text[])
+        %s, %s, %s::int, %s::text[], %s::int, %s)
 """
 _RECORD_ERROR = """
     select recto.record_generation_error(%s, %s, %s, %s, %s, %s::int, %s, %s, %s::int, %s::int, %s::numeric, %s,
-        %s::text[])
+        %s::text[], %s)
 """
 _FIND = """
     select id, model, generated_count, accepted_unedited_count, accepted_edited_count, source_text_hash,
@@ -91,11 +91,20 @@ _REPORT_ACCEPTED = """
 
 
 def record(
-    pool: Pool, user_id: UUID, job_id: UUID, source: SourceText, generation: Generation, *, counted: bool
+    pool: Pool,
+    user_id: UUID,
+    job_id: UUID,
+    source: SourceText,
+    generation: Generation,
+    *,
+    counted: bool,
+    grounded_count: int | None = None,
+    language: str | None = None,
 ) -> int:
     """Insert the generation under the user's identity, in one round trip, and return its id.
 
-    ``counted``: it holds a reservation, made under ``job_id``, which becomes a debit. Repeating it changes nothing.
+    ``counted``: it holds a reservation, made under ``job_id``, which becomes a debit. ``grounded_count``: proposals
+    that the text supports; None if that was not looked at. ``language``: of the cards, if that was. Repeating it changes nothing.
     """
     completion = generation.completion
     with pool.connection() as conn:
@@ -119,6 +128,8 @@ def record(
                 Jsonb(generation.drops),
                 generation.first_proposal_ms,
                 completion.untold,
+                grounded_count,
+                language,
             ),
         ).fetchone()
     assert row is not None  # noqa: S101  a scalar function always returns one row
@@ -126,7 +137,15 @@ def record(
 
 
 def record_error(
-    pool: Pool, user_id: UUID, job_id: UUID, source: SourceText, error: UpstreamError, *, model: str, counted: bool
+    pool: Pool,
+    user_id: UUID,
+    job_id: UUID,
+    source: SourceText,
+    error: UpstreamError,
+    *,
+    model: str,
+    prompt_version: str,
+    counted: bool,
 ) -> None:
     """Insert why the provider failed; ``model`` is the one asked for, unless the error names the one that answered.
 
@@ -149,6 +168,7 @@ def record_error(
                 error.cost_usd,
                 counted,
                 error.untold,
+                prompt_version,
             ),
         )
 

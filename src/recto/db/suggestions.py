@@ -105,11 +105,13 @@ _LOCK_JOBS = """
     ) order by id for no key update
 """
 _COUNT = """
-    update generations set accepted_unedited_count = counted.unedited, accepted_edited_count = counted.edited
+    update generations set accepted_unedited_count = counted.unedited, accepted_edited_count = counted.edited,
+        rejected_count = counted.rejected
     from (
         select job_id, count(*) filter (where status = 'accepted') as unedited,
-            count(*) filter (where status = 'accepted_edited') as edited
-        from ai_suggestions where job_id = any(%s) group by job_id
+            count(*) filter (where status = 'accepted_edited') as edited,
+            count(*) filter (where status = 'rejected') as rejected
+        from ai_suggestions where job_id = any(%s) group by job_id having count(reviewed_at) > 0
     ) as counted
     where generations.job_id = counted.job_id
 """
@@ -168,7 +170,7 @@ def read(
 def review(pool: Pool, user_id: UUID, reviews: list[Review], *, job_id: UUID | None = None) -> list[SuggestionRow]:
     """Record the user's decisions, all or none, and return the suggestions in the order of ``reviews``.
 
-    The accepted counts of the analytics rows follow. Raises ``NotFound`` if one is not the user's, or not of
+    The counts of the analytics rows follow. Raises ``NotFound`` if one is not the user's, or not of
     ``job_id``. A decision may be changed.
     """
     ids = [review.id for review in reviews]
@@ -189,8 +191,13 @@ def review(pool: Pool, user_id: UUID, reviews: list[Review], *, job_id: UUID | N
         by_id = {row.id: row for row in rows if row.job_id in jobs}
         if any(review.id not in by_id for review in reviews):
             raise NotFound("There is no such suggestion.")
-        conn.execute(_COUNT, (list(jobs),))
+        count_reviewed(conn, list(jobs))
     return [by_id[review.id] for review in reviews]
+
+
+def count_reviewed(conn: Connection, job_ids: list[UUID]) -> None:
+    """Bring the analytics rows of jobs up to date with what is reviewed of them by now, if anything is."""
+    conn.execute(_COUNT, (job_ids,))
 
 
 def of_deck(pool: Pool, user_id: UUID, deck_id: UUID, *, after: Place, limit: int) -> list[SuggestionRow]:

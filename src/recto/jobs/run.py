@@ -173,6 +173,7 @@ class _Run:
                 enough=enough,
                 dropped=generation.drops,
                 incomplete=incomplete,
+                language=generation.language,
                 quota=self._runtime.settings.quota_generations_per_month,
                 on_success=self._on_success,
             )

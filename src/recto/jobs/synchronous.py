@@ -13,6 +13,7 @@ from recto.db.starts import Lease, NewJob
 from recto.errors import UpstreamError
 from recto.runtime import WorkerRuntime
 from recto.text.generate import Audience, Generation, generate
+from recto.text.grounding import Grounding, Index
 from recto.text.options import NO_OPTIONS, Options
 from recto.text.prompt import PROMPT_VERSION
 from recto.text.source import SourceText
@@ -20,10 +21,16 @@ from recto.text.source import SourceText
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A generation and the id of its record; None if that is written later, because the database is away."""
+    """A generation and the id of its record; None if that is written later, because the database is away.
+
+    ``groundings``: where each proposal stands in the text; None for each if that was not asked for. ``language``: that
+    the cards are in; None if none was asked for.
+    """
 
     record_id: int | None
     generation: Generation
+    groundings: list[Grounding | None]
+    language: str | None
 
 
 def run(
@@ -34,12 +41,14 @@ def run(
     *,
     options: Options = NO_OPTIONS,
     audience: Audience | None = None,
+    index: Index | None = None,
 ) -> Generated:
     """Generate and leave one row in ``generations``, or one in ``generation_error_logs`` and raise ``UpstreamError``.
 
     Under a quota a place is reserved first, which the row turns into a debit or gives back: raises ``QuotaExceeded``.
-    An ``audience`` is shown the proposals as they are written. If the database is away for longer than the process is
-    patient, the row is written as soon as it is back. ``facts`` receives what a log line says of it.
+    An ``audience`` is shown the proposals as they are written; an ``index`` of the text tells where they stand. If the
+    database is away for longer than the process is patient, the row is written as soon as it is back. ``facts``
+    receives what a log line says of it.
     """
     model, quota = runtime.settings.openrouter_model, runtime.settings.quota_generations_per_month
     models = runtime.settings.configured_models
@@ -67,17 +76,35 @@ def run(
             with suppress(Delayed):
                 runtime.commits.write(
                     lambda: generations.record_error(
-                        runtime.pool, user_id, job_id, source, failed, model=model, counted=counted
+                        runtime.pool,
+                        user_id,
+                        job_id,
+                        source,
+                        failed,
+                        model=model,
+                        prompt_version=PROMPT_VERSION,
+                        counted=counted,
                     ),
                     figures=figures | facts,
                 )
             raise
         facts |= telemetry.generated(generation, models=models)
-        try:
+        groundings = [index.ground(card.front, card.back) if index else None for card in generation.proposals]
+        grounded_count = sum(place.grounded for place in groundings if place) if index else None
+        language = generation.language if options.language else None
+        record_id: int | None = None
+        with suppress(Delayed):
             record_id = runtime.commits.write(
-                lambda: generations.record(runtime.pool, user_id, job_id, source, generation, counted=counted),
+                lambda: generations.record(
+                    runtime.pool,
+                    user_id,
+                    job_id,
+                    source,
+                    generation,
+                    counted=counted,
+                    grounded_count=grounded_count,
+                    language=language,
+                ),
                 figures=figures | facts,
             )
-        except Delayed:
-            return Generated(None, generation)
-        return Generated(record_id, generation)
+        return Generated(record_id, generation, groundings, language)
