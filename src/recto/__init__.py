@@ -8,6 +8,7 @@
     tokens.py      a Supabase token → its user
     telemetry.py   log lines and metrics
     exports.py     cards → CSV, Anki
+    documents/     PDF, EPUB, DOCX, HTML → text, in a child process
     cli.py         recto dev | migrate | worker | forget | sandbox | token | generate
     dev.py         the whole service on one machine
     api/           doors: one blueprint a resource; a view parses, calls and responds
