@@ -1,5 +1,7 @@
 """Documents are read into text with headings; those that lie end in a sentence."""
 
+import os
+import re
 import sys
 import zlib
 from io import BytesIO
@@ -7,6 +9,8 @@ from textwrap import dedent
 from zipfile import ZipFile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recto import documents
 from recto.documents import DocumentError, Limits, books, html, pdf
@@ -43,6 +47,7 @@ READABLE = {
 
 
 LOOP = READABLE["a.pdf"].replace(b"/Kids [5 0 R", b"/Kids [2 0 R")  # a page tree that holds itself
+PIECES_OF_HTML = re.findall(r"\S+", '< > <! <![ <!-- --> ]]> / = & # " x if h1 p <pre> </pre> <li> <td> <nav>')
 ENCRYPTION = "META-INF/encryption.xml"
 
 
@@ -122,6 +127,13 @@ def test_html_has_its_headings_paragraphs_lists_and_tables():
         ```
 
         A 漢end""")
+
+
+@given(st.lists(st.sampled_from(PIECES_OF_HTML)))
+def test_any_html_is_read(parts):
+    to_html = "".join(parts)
+    text = html.to_text(to_html)
+    assert set(text) <= set(to_html + "#-`| \n")
 
 
 @pytest.mark.parametrize(
@@ -265,4 +277,5 @@ def test_a_file_that_is_too_large_is_not_opened(tmp_path):
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
-    assert refusal(documents.read, tmp_path) == "This is not a file."
+    os.mkfifo(tmp_path / "a.pdf")
+    assert refusal(documents.read, tmp_path / "a.pdf") == "This is not a file."

@@ -40,18 +40,19 @@ _LIMITS = Limits()
 
 
 def read(path: Path, limits: Limits = _LIMITS) -> str:
-    """Return a document's text, of at most a million characters; the ending of its name tells what it is.
+    """Return a document's text; the ending of its name tells what it is.
 
-    Raises ``DocumentError`` if it cannot be read, is none, is encrypted, or has no text.
+    Of what the child reads at most a million characters. Raises ``DocumentError`` if there are more, and if the file
+    cannot be read, is not what its name says, is encrypted, or has no text.
     """
+    kind = _KINDS.get(path.suffix.lower())
+    if not kind:
+        return plain(path.read_bytes())
     if not path.is_file():
         raise DocumentError("This is not a file.")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise DocumentError(f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB.")
-    kind = _KINDS.get(path.suffix.lower())
-    if kind:
-        return _read_in_child(path, kind, limits)
-    return plain(path.read_bytes())
+    return _read_in_child(path, kind, limits)
 
 
 def plain(data: bytes) -> str:

@@ -60,6 +60,10 @@ class _Reader(HTMLParser):
         self._end_block()
         return "\n".join(self._lines)
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """Read on after ``<![``, which is a comment as in browsers; the inherited one may raise AssertionError."""
+        return self.parse_bogus_comment(i, report)
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._skipped:
             self._depth += tag == self._skipped
