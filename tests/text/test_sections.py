@@ -50,12 +50,12 @@ _PIECES = st.sampled_from(
 LONG_TEXTS = st.lists(_PIECES, max_size=60).map("".join)
 
 
-@given(LONG_TEXTS)
-@example("a" * 10_001)
-@example("# a\n" * 5000)
-@example(prose(9800) + "\n\n# Last\n\n" + prose(500))
-def test_sections_cover_the_text_in_order_and_within_bounds(text):
-    text, sections = text.strip(), split(text)
+@given(LONG_TEXTS, st.sampled_from([1000, 4000, 10_000]))
+@example("a" * 10_001, 1000)
+@example("# a\n" * 5000, 1000)
+@example(prose(9800) + "\n\n# Last\n\n" + prose(500), 1000)
+def test_sections_cover_the_text_in_order_and_within_bounds(text, least):
+    text, sections = text.strip(), split(text, least)
     covered = 0
     for section in sections:
         assert text[covered : section.start].strip() == ""
@@ -153,6 +153,14 @@ def test_a_short_last_one_goes_with_the_one_before():
     sections = split(f"# Leaves\n{prose(9900)}\n# Notes\n{prose(900)}")
     assert [section.title for section in sections] == ["Leaves", "Leaves"]
     assert min(section.length for section in sections) > 4000
+
+
+def test_with_a_higher_least_there_are_fewer_and_headings_still_begin_them():
+    text = "".join(f"# Chapter {number}\n\n{prose(2900)}\n\n" for number in range(21))
+    assert len(split(text)) == 21
+    sections = split(text, 8000)
+    assert [section.title for section in sections] == [f"Chapter {number}" for number in range(0, 21, 3)]
+    assert len(split(text[:9000], 10_000)) == 1
 
 
 def test_a_long_chapter_is_cut_between_paragraphs_into_like_parts():

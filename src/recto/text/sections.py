@@ -54,18 +54,19 @@ class _Heading(NamedTuple):
     title: str
 
 
-def split(text: str) -> list[Section]:
+def split(text: str, least: int = MIN_CHARACTERS) -> list[Section]:
     """Split the trimmed text into sections of 1,000–10,000 characters, in its order.
 
-    They do not overlap, and all that lies between them is white space. One is shorter than 1,000 only where the whole
-    text is, or where thousands of white-space characters in a row leave no other way. No section begins within a
+    ``least``, 1,000–10,000: a heading ends a section that has so many characters already; with more there are fewer
+    sections. They do not overlap, and all that lies between them is white space. One is shorter than 1,000 only where
+    the whole text is, or where thousands of white-space characters in a row leave no other way. None begins within a
     character that consists of several code points unless that is thousands long. Takes time linear in the text.
     """
     text = text.strip()
     headings = _headings(text)
     starts = [heading.start for heading in headings]
     cuts: list[int] = []
-    for start, end in pairwise([*_groups(text, starts), len(text)]):
+    for start, end in pairwise([*_groups(text, starts, least), len(text)]):
         cuts += _cuts(text, start, start + len(text[start:end].rstrip()), starts)
     found = []
     for start, end in pairwise([*cuts, len(text)]):
@@ -139,13 +140,13 @@ def _heading(line: str, before: str, after: str) -> tuple[int, str] | None:
     return None
 
 
-def _groups(text: str, starts: Iterable[int]) -> list[int]:
-    """Where the text is split at headings so that no group is shorter than a section may be."""
+def _groups(text: str, starts: Iterable[int], least: int) -> list[int]:
+    """Where the text is split at headings so that no group is shorter than ``least``."""
     groups = [0]
     for start in starts:
-        if len(text[groups[-1] : start].rstrip()) >= MIN_CHARACTERS:
+        if len(text[groups[-1] : start].rstrip()) >= least:
             groups.append(start)
-    if len(groups) > 1 and len(text) - groups[-1] < MIN_CHARACTERS:
+    if len(groups) > 1 and len(text) - groups[-1] < least:
         groups.pop()
     return groups
 
