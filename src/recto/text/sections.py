@@ -29,6 +29,7 @@ _SENTENCE_ENDS = tuple(".!?…,;:。！？；，")
 _PARAGRAPH = re.compile(r"\n\s*\n\s*")
 _SPACE = re.compile(r"\s+")
 _JOINER = "\u200d"
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # two are a flag
 
 
 class Section(NamedTuple):
@@ -169,22 +170,24 @@ def _cut(text: str, start: int, size: float, headings: Sequence[int]) -> int:
         [start + sentence.start for sentence in sentences(text[start:last]) if sentence.is_whole],
         [match.end() for match in _SPACE.finditer(text, first, last)],
     ):
-        allowed = [place for place in places if first <= place <= last and not _is_within_character(text, place)]
+        allowed = [place for place in places if first <= place <= last and not _is_within_character(text, start, place)]
         if allowed:
             return min(allowed, key=lambda place: abs(place - planned))
-    return next((place for place in range(planned, first, -1) if not _is_within_character(text, place)), planned)
+    return next((place for place in range(planned, first, -1) if not _is_within_character(text, start, place)), planned)
 
 
-def _is_within_character(text: str, place: int) -> bool:
-    """Whether a reader sees what stands before and after as one: the cases of Unicode's UAX #29 that occur in texts."""
+def _is_within_character(text: str, start: int, place: int) -> bool:
+    """Whether a reader sees what stands before and after ``place`` as one character, if one begins at ``start``.
+
+    The cases of Unicode's UAX #29 that occur in texts.
+    """
     before, after = text[place - 1], text[place]
     return (
         category(after) in {"Mn", "Mc", "Me"}
         or _JOINER in (before, after)
         or "\U0001f3fb" <= after <= "\U0001f3ff"  # skin tones
         or "\U000e0020" <= after <= "\U000e007f"  # the tags of a flag
-        or ("\U0001f1e6" <= before <= "\U0001f1ff" and "\U0001f1e6" <= after <= "\U0001f1ff")  # flags of two letters
+        or (after in _FLAG_LETTERS and (place - len(text[start:place].rstrip(_FLAG_LETTERS)) - start) % 2 == 1)
         or ("\u1100" <= before <= "\u11ff" and "\u1160" <= after <= "\u11ff")  # Hangul in parts
         or ("\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff")
-        or before + after == "\r\n"
     )
