@@ -22,10 +22,12 @@ import pytest
 import requests
 
 from recto import dev
+from recto.api.contract import CreatedGeneration
 from recto.settings import DevelopmentSettings
 from recto.times import Times
 
 from .conftest import until
+from .documents import made
 
 RECTO = str(Path(sys.executable).with_name("recto"))
 TEXT = "The recto is the front of a leaf. The verso is its back. Gutenberg printed his Bible in 1455. " * 12
@@ -217,6 +219,9 @@ def test_cards_are_written_as_json():
     report = json.loads(done.stdout)
     assert report["generated_count"] == len(report["flashcards_proposals"]) > 0
     assert report["model"] == "sandbox/extractive"
+    # The API's own shape, and what stands in the API's record beside it.
+    created = CreatedGeneration.model_validate(report).model_dump()
+    assert {name: report[name] for name in created} == created
 
 
 def test_cards_are_written_as_csv_and_anki(tmp_path):
@@ -226,9 +231,24 @@ def test_cards_are_written_as_csv_and_anki(tmp_path):
     rows = list(csv.reader(io.StringIO(done.stdout.decode(), newline="")))
     assert rows[0] == ["front", "back"]
     assert len(rows) > 1
-    deck = tmp_path / "deck.apkg"
+    deck = tmp_path / "deck"
     assert run("generate", str(source), "--sandbox", "--format", "anki", "-o", str(deck)).returncode == 0
     assert "collection.anki2" in zipfile.ZipFile(deck).namelist()
+
+
+def test_a_pdf_becomes_the_deck_that_the_outputs_name_asks_for(tmp_path):
+    source, deck = tmp_path / "chapter.pdf", tmp_path / "chapter.apkg"
+    source.write_bytes(made.pdf(made.page((20, "Books"), *[(10, line) for line in TEXT.split("in 1455.")])))
+    done = run("generate", str(source), "--sandbox", "-o", str(deck))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "collection.anki2" in zipfile.ZipFile(deck).namelist()
+
+
+def test_a_document_that_lies_is_said_in_a_line(tmp_path):
+    source = tmp_path / "chapter.pdf"
+    source.write_text(TEXT)
+    done = run("generate", str(source), "--sandbox")
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"recto: The file is no PDF.\n")
 
 
 def test_the_model_and_the_deck_can_be_named(sandbox, tmp_path):
@@ -246,11 +266,13 @@ def test_the_model_and_the_deck_can_be_named(sandbox, tmp_path):
     assert b"Codices" in zipfile.ZipFile(deck).read("collection.anki2")
 
 
-def test_an_anki_deck_is_not_written_to_a_terminal():
+@pytest.mark.parametrize("is_named", [False, True])
+def test_an_anki_deck_is_not_written_to_a_terminal(is_named):
     ours, terminal = os.openpty()
+    output = os.ttyname(terminal) if is_named else "-"
     try:
         done = subprocess.run(
-            [RECTO, "generate", "-", "--sandbox", "--format", "anki"],
+            [RECTO, "generate", "-", "--sandbox", "--format", "anki", "-o", output],
             input=TEXT.encode(),
             stdout=terminal,
             stderr=subprocess.PIPE,

@@ -8,6 +8,7 @@
     tokens.py      a Supabase token → its user
     telemetry.py   log lines and metrics
     exports.py     cards → CSV, Anki
+    documents/     PDF, EPUB, DOCX, HTML → text, in a child process
     reports.py     statistics → a table in a terminal
     cli.py         recto dev | migrate | worker | forget | stats | sandbox | token | generate
     dev.py         the whole service on one machine

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import date
 from itertools import cycle
+from pathlib import Path
 from threading import Event, Thread
 from typing import BinaryIO
 from uuid import UUID
@@ -14,7 +15,7 @@ from uuid import UUID
 import click
 import psycopg
 
-from recto import dev, exports, reports, runtime
+from recto import dev, documents, exports, reports, runtime
 from recto.db import embedded, erasure, migrations, stats
 from recto.errors import RectoError, UpstreamError
 from recto.jobs.worker import work
@@ -33,9 +34,12 @@ _EXPECTED = (
     migrations.MigrationError,
     embedded.EmbeddedPostgresError,
     dev.DevelopmentError,
+    documents.DocumentError,
     psycopg.OperationalError,
     psycopg.ProgrammingError,  # a login that may not do it, a database that is not migrated
 )
+
+_FORMATS = {".json": "json", ".csv": "csv", ".apkg": "anki"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -124,19 +128,26 @@ def token(user_id: UUID) -> None:
 
 
 @cli.command()
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option(
-    "--format", "output_format", type=click.Choice(["json", "csv", "anki"]), default="json", show_default=True
+    "--format",
+    "output_format",
+    type=click.Choice(["json", "csv", "anki"]),
+    help="Without it the ending of --output's name tells: .json, .csv or .apkg; JSON otherwise.",
 )
 @click.option("--output", "-o", type=click.File("wb", lazy=True), default="-", help="Instead of standard output.")
 @click.option("--model", help="Instead of OPENROUTER_MODEL.")
 @click.option("--deck", default="Recto", show_default=True, help="The Anki deck's name.")
 @click.option("--sandbox", "use_sandbox", is_flag=True, help="Ask the built-in sandbox instead of a language model.")
 def generate(
-    file: BinaryIO, output_format: str, output: BinaryIO, model: str | None, deck: str, use_sandbox: bool
+    file: Path, output_format: str | None, output: BinaryIO, model: str | None, deck: str, use_sandbox: bool
 ) -> None:
-    """Make flashcards of FILE, or of standard input for "-". Needs neither a server nor a database."""
-    if output_format == "anki" and output.name == "-" and sys.stdout.isatty():
+    """Make flashcards of FILE, or of standard input for "-". Needs neither a server nor a database.
+
+    FILE is text, or by its ending a PDF, EPUB, DOCX or HTML.
+    """
+    output_format = output_format or _FORMATS.get(Path(output.name).suffix.lower(), "json")
+    if output_format == "anki" and _is_terminal(output.name):
         raise click.UsageError("An Anki deck is not for the eye; redirect the output, or name a file with --output.")
     with ExitStack() as started:
         if use_sandbox:
@@ -149,7 +160,7 @@ def generate(
         else:
             settings = ProviderSettings.load(**({"openrouter_model": model} if model else {}))
         try:
-            source = SourceText(file.read().decode())
+            source = SourceText(_read(file))
             with _spinner("Asking " + settings.openrouter_model):
                 generation = run_pipeline(
                     runtime.openrouter(settings),
@@ -157,13 +168,28 @@ def generate(
                     model=settings.openrouter_model,
                     bounds=runtime.bounds(settings),
                 )
-        except UnicodeDecodeError:
-            raise click.ClickException("The file is not UTF-8 text.") from None
         except UpstreamError as error:
             raise click.ClickException(f"{error.message} ({error.log_code}: {error.detail})") from None
         except RectoError as error:
             raise click.ClickException(error.message) from None
     output.write(_render(generation, output_format, deck))
+
+
+def _read(file: Path) -> str:
+    if file == Path("-"):
+        return documents.plain(sys.stdin.buffer.read())
+    with _spinner(f"Reading {file.name}"):
+        return documents.read(file)
+
+
+def _is_terminal(name: str) -> bool:
+    if name == "-":
+        return sys.stdout.isatty()
+    path = Path(name)
+    if not path.is_char_device():
+        return False
+    with path.open("wb") as device:
+        return device.isatty()
 
 
 def _render(generation: Generation, output_format: str, deck: str) -> bytes:
@@ -175,8 +201,14 @@ def _render(generation: Generation, output_format: str, deck: str) -> bytes:
             return exports.to_anki(cards, deck)
     completion = generation.completion
     report = {
-        "flashcards_proposals": [{"front": front, "back": back} for front, back in cards],
+        "generation_id": None,  # nothing is recorded
+        "flashcards_proposals": [
+            {"temp_id": f"temp-{number}", "front": front, "back": back, "source": "ai-full"}
+            for number, (front, back) in enumerate(cards, 1)
+        ],
         "generated_count": len(cards),
+        "dropped": dict(generation.drops),
+        "incomplete": generation.incomplete,
         "model": completion.model,
         "tokens_input": completion.tokens_input,
         "tokens_output": completion.tokens_output,

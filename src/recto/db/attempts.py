@@ -83,10 +83,10 @@ def add_batch(
 ) -> Batch | None:
     """Commit cards and the calls that brought them; the next batch has all of its attempts before it.
 
-    The job succeeds once it has ``enough`` suggestions: with its analytics row, debit and event, and without its
-    texts. ``first_call`` numbers the calls within the attempt; ``dropped`` adds to what the job's batches dropped, and
-    ``incomplete`` says why the model wrote no more; ``language`` is that of the cards. ``quota`` is the user's monthly limit, for the results.
-    ``on_success`` is part of the transaction.
+    The job succeeds once it has ``enough`` suggestions: with its analytics row, debit and event, and without its texts.
+    ``first_call`` numbers the calls within the attempt; ``dropped`` adds to what the job's batches dropped, and
+    ``incomplete`` says why the model wrote no more; ``language`` is that of the cards. ``quota`` is the user's monthly
+    limit, for the results. ``on_success`` is part of the transaction.
     """
     with as_service(pool, attempt.user_id) as conn:
         record_calls(conn, attempt.job_id, attempt.number, calls, first_call)

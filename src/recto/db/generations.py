@@ -104,7 +104,8 @@ def record(
     """Insert the generation under the user's identity, in one round trip, and return its id.
 
     ``counted``: it holds a reservation, made under ``job_id``, which becomes a debit. ``grounded_count``: proposals
-    that the text supports; None if that was not looked at. ``language``: of the cards, if that was. Repeating it changes nothing.
+    that the text supports; None if that was not looked at. ``language``: of the cards, if that was. Repeating it
+    changes nothing.
     """
     completion = generation.completion
     with pool.connection() as conn:

@@ -23,7 +23,8 @@ class JobRow:
 
     ``model`` is the last that answered. ``attempts_left``: before it fails for good. ``suggestions_count`` counts what
     can be reviewed; ``erased_at`` is when that and the texts were erased. ``dropped``: cards of all batches that were
-    written and not kept, by reason; ``incomplete``: why the model did not write all that it would have; ``language``: of the last batch.
+    written and not kept, by reason; ``incomplete``: why the model did not write all that it would have; ``language``:
+    of the last batch.
     """
 
     id: UUID
