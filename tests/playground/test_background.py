@@ -50,7 +50,7 @@ def begin(page: Page, text: str = SOURCE) -> None:
 
 
 def cards(page: Page):
-    expect(page.locator(".card").first).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("status")).to_contain_text("arrived", timeout=15_000)
     return page.locator(".card")
 
 
@@ -97,7 +97,7 @@ def test_a_reload_loses_nothing(page, generations, moment):
     page.reload()
     expect(page.get_by_label("In the background")).to_be_checked()
     expect(page.get_by_label("Your text")).to_have_value(SLOW)
-    expect(cards(page).first).to_be_visible()
+    expect(page.locator(".card").first).to_be_visible()
     assert len(generations()) == 1
     if moment == "reviewed":
         expect(page.get_by_role("button", name="Accept card 1", exact=True)).to_have_attribute("aria-pressed", "true")
@@ -127,6 +127,20 @@ def test_a_server_that_goes_away_is_waited_for(page, generations):
     page.unroute("**/ai/generations/**")
     cards(page)
     assert len(generations()) == 1
+
+
+def test_cards_that_come_over_a_broken_connection_come_once(page, api, generations):
+    asked = []
+
+    def break_off(route):
+        first, second, _ = route.fetch().text().split("event: suggestion", 2)
+        route.fulfill(body=f"{first}event: suggestion{second}", content_type="text/event-stream")
+
+    page.on("request", lambda request: asked.append(request) if request.url.endswith("/events") else None)
+    page.route("**/events", break_off, times=1)
+    begin(page)
+    assert cards(page).count() == len(statuses(api, generations))
+    assert [request.headers.get("last-event-id") for request in asked] == [None, "1"]
 
 
 def test_a_failed_one_says_why_and_is_retried_when_its_time_has_come(page, generations, sql):

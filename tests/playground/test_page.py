@@ -52,12 +52,14 @@ REFUSALS = [
 
 def generate(page: Page, text: str = SOURCE) -> Locator:
     """The cards after another generation."""
-    cards = page.locator(".card")
-    before = cards.count()
     page.get_by_label("Your text").fill(text)
     page.get_by_role("button", name="Make flashcards").click()
-    expect(cards.nth(before)).to_be_visible()
-    return cards
+    expect(page.get_by_role("status")).to_have_text(re.compile("arrived"))
+    return page.locator(".card")
+
+
+def card(page: Page, number: int) -> Locator:
+    return page.get_by_role("article", name=f"Card {number}", exact=True)
 
 
 def button(page: Page, name: str) -> Locator:
@@ -109,9 +111,8 @@ def test_a_typed_text_becomes_cards_and_only_this_server_is_called(page, service
     source.fill(SOURCE)
     source.press_sequentially("The end.")
     page.get_by_role("button", name="Make flashcards").click()
-    expect(page.get_by_role("heading", name="Proposals")).to_be_focused()
     expect(page.get_by_role("status")).to_have_text(re.compile(r"^\d+ proposals arrived\.$"))
-    expect(page.locator(".card").first).to_be_visible()
+    expect(card(page, 1)).to_be_focused()
     assert requests == [("POST", f"{service.url}/generations")]
     assert problems == []
 
@@ -222,6 +223,39 @@ def test_the_wait_is_shown_and_can_be_cancelled(page):
     expect(page.locator("#notice")).to_contain_text("Cancelled.")
     expect(page.get_by_label("Your text")).to_have_value(SOURCE)
     expect(page.get_by_role("button", name="Make flashcards")).to_be_enabled()
+
+
+def test_cards_come_as_they_are_written_and_stay_when_the_rest_fails_or_is_cancelled(page):
+    submit(page, f"{SOURCE}\n[sandbox: stall]")
+    expect(page.locator("#stage")).to_have_text("Writing cards")
+    expect(card(page, 1)).to_be_focused()
+    came = page.locator(".card").count()
+    with page.expect_event("requestfailed"):
+        button(page, "Cancel").click()
+    expect(page.locator("#notice")).to_contain_text("Cancelled. The cards that came are here")
+    expect(page.locator(".card")).to_have_count(came)
+    page.get_by_role("button", name="Make flashcards").click()
+    expect(page.locator(".card")).to_have_count(2 * came)
+    expect(page.locator("#incomplete")).to_have_text("Not all cards came. The language model took too long.")
+    expect(page.get_by_role("status")).to_contain_text(f"{came} proposals arrived. Not all")
+    expect(page.locator("#failure")).to_be_hidden()
+
+
+def test_events_are_read_whatever_their_bytes_are_torn_into(page):
+    read = """async ([text, chunkSize]) => {
+        const { readEvents } = await import("/playground/events.js");
+        const bytes = new TextEncoder().encode(text);
+        const body = new ReadableStream({ start(controller) {
+            for (let at = 0; at < bytes.length; at += chunkSize) controller.enqueue(bytes.slice(at, at + chunkSize));
+            controller.close();
+        } });
+        const found = [];
+        for await (const { name, id, data } of readEvents(new Response(body))) found.push([name, id, data]);
+        return JSON.stringify(found);
+    }"""
+    text = ': hm\n\nevent: a\nid: 1\ndata: "Ž😀: x"\n\n: hm\n\ndata: 2\n\nevent: lost'
+    for chunk_size in range(1, 60):
+        assert json.loads(page.evaluate(read, [text, chunk_size])) == [["a", "1", '"Ž😀: x"'], [None, None, "2"]]
 
 
 @pytest.mark.parametrize(
@@ -342,14 +376,14 @@ def test_everything_can_be_done_from_the_keyboard(page):
     tab_to(page.get_by_label("Your text"))
     page.keyboard.insert_text(SOURCE)
     press("Control+Enter")
-    expect(page.get_by_role("heading", name="Proposals")).to_be_focused()
+    expect(card(page, 1)).to_be_focused()
     tab_to(button(page, "Turn card 1 to its back"))
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     press("Enter")
     expect(button(page, "Turn card 1 to its front")).to_be_focused()
     press("a")
     press("ArrowRight")
-    expect(button(page, "Turn card 2 to its back")).to_be_focused()
+    expect(card(page, 2)).to_be_focused()
     press("r")
     expect(page.locator("#summary")).to_contain_text("1 accepted, 1 rejected")
     press("e")
@@ -389,7 +423,7 @@ def test_a_second_text_adds_its_cards_to_the_first_ones(page):
     before = cards.count()
     generate(page)
     assert cards.count() == 2 * before
-    expect(button(page, f"Turn card {before + 1} to its back")).to_be_focused()
+    expect(card(page, before + 1)).to_be_focused()
     expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
 
 

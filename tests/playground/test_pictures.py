@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from .conftest import SOURCE
+from .conftest import SOURCE, stream
 
 PICTURES = "**/v1/generations"
 
@@ -17,8 +17,7 @@ PICTURES = "**/v1/generations"
 def open_cards(page: Page, *fronts: str) -> None:
     """Put cards on the page without asking a model."""
     proposals = [{"front": front, "back": f"The back of {front}"} for front in fronts]
-    answer = {"generation_id": 1, "flashcards_proposals": proposals, "generated_count": len(proposals)}
-    page.route("**/generations", lambda route: route.fulfill(json=answer), times=1)
+    page.route("**/generations", lambda route: route.fulfill(**stream(*proposals)), times=1)
     page.get_by_label("Your text").fill(SOURCE)
     page.get_by_role("button", name="Make flashcards").click()
     expect(page.locator(".card")).to_have_count(len(fronts))

@@ -6,7 +6,7 @@ import { announce, element, count, hideNotice, notify, number, on, stateToRestor
 import { refreshPast, registerPast } from "./past.js";
 import { makeAll } from "./pictures.js";
 import { sendReviews } from "./review.js";
-import { acceptAll, addCards, renderCards } from "./table.js";
+import { acceptAll, addCards, announceArrived, renderCards, showIncomplete } from "./table.js";
 import { accepted, characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
 
 const MIN_LENGTH = 1000;
@@ -87,20 +87,30 @@ function makeFlashcards() {
   if (isBusy() || !measure()) return announce(element("hint").textContent);
   hideFailure();
   hideNotice();
+  showIncomplete("");
   if (work.background) background.start(work.source.trim(), inBackground);
   else waitForFlashcards();
 }
 
 async function waitForFlashcards() {
   const controller = (call = new AbortController());
-  const clock = showProgress();
-  try {
-    addCards(await generate(token(), work.source.trim(), controller.signal));
+  let arrived = 0;
+  const show = (card) => {
+    addCards([card]);
+    arrived += 1;
     element("access").open = false;
+  };
+  const clock = showProgress((seconds) =>
+    arrived ? "Writing cards" : seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual",
+  );
+  try {
+    const incomplete = await generate(token(), work.source.trim(), controller.signal, show);
+    announceArrived(arrived, incomplete);
   } catch (error) {
     if (error.name === "AbortError") {
-      notify("Cancelled. Your text is still here; the server may count the request all the same.");
-      element("source").focus();
+      const kept = arrived ? "The cards that came are" : "Your text is still";
+      notify(`Cancelled. ${kept} here; the server may count the request all the same.`);
+      if (!arrived) element("source").focus();
     } else {
       fail(error, makeFlashcards);
     }
@@ -110,7 +120,8 @@ async function waitForFlashcards() {
   }
 }
 
-function showProgress(stage = (seconds) => (seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual")) {
+/** Show how long it takes, and what `stage(seconds)` says, unless it is null. */
+function showProgress(stage) {
   const start = Date.now();
   const update = () => {
     const seconds = Math.floor((Date.now() - start) / 1000);
@@ -135,6 +146,7 @@ let clock = 0;
 const inBackground = {
   begin() {
     hideFailure();
+    showIncomplete("");
     element("stage").textContent = "Handing over your text";
     clock = showProgress(null);
   },
@@ -213,6 +225,7 @@ on("clear", "click", () => {
   const { source, cards } = work;
   Object.assign(work, { source: "", cards: [] });
   hideFailure();
+  showIncomplete("");
   render();
   save();
   element("source").focus();

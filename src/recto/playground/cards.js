@@ -159,7 +159,7 @@ export function cardElement(card, { changed, announce }) {
     const action = { t: "turn", e: "edit", i: "illustrate", a: "accept", r: "reject" }[event.key.toLowerCase()];
     if (!neighbour && (!action || parts[action].hidden)) return;
     event.preventDefault();
-    neighbour?.querySelector("button:enabled")?.focus();
+    neighbour?.querySelector("article").focus();
     parts[action]?.click();
   });
 

@@ -1,6 +1,7 @@
 // The cards on the table.
 
 import { cardElement } from "./cards.js";
+import { explainIncomplete } from "./failures.js";
 import { announce, element, count, hideNotice } from "./page.js";
 import { sendReviews } from "./review.js";
 import { accepted, save, work } from "./work.js";
@@ -13,9 +14,10 @@ function changed() {
   sendReviews();
 }
 
-/** [{front, back, …}] → cards at the end of the table, the first of them in focus. */
+/** [{front, back, …}] → cards at the end of the table. The first of them gets the focus if nothing else has it. */
 export function addCards(proposals) {
   hideNotice(); // Undo would remove the new cards
+  const isFirst = isFocusFree();
   const existing = work.cards.length;
   const cards = proposals.map((proposal, index) => ({
     decision: "open",
@@ -27,8 +29,27 @@ export function addCards(proposals) {
   work.cards.push(...cards);
   element("cards").append(...cards.map(newElement));
   changed();
-  (existing ? element("cards").children[existing].querySelector("button") : element("results-title")).focus();
-  announce(`${count(cards.length, "proposal")} arrived.`);
+  if (isFirst) focusCard(existing);
+}
+
+export const focusCard = (index) => element("cards").children[index]?.querySelector("article").focus();
+
+/** Whether the learner waits for cards, at the button that cancels them or at the last card, which is decided. */
+function isFocusFree() {
+  const { activeElement } = document;
+  if (activeElement === document.body || element("progress").contains(activeElement)) return true;
+  return element("cards").contains(activeElement) && work.cards.every((card) => card.decision !== "open");
+}
+
+/** Say how many cards have come, and why there are not more. */
+export function announceArrived(number, incomplete) {
+  const reason = incomplete ? explainIncomplete(incomplete) : "";
+  showIncomplete(reason);
+  announce(`${count(number, "proposal")} arrived. ${reason}`.trim());
+}
+
+export function showIncomplete(reason) {
+  element("incomplete").textContent = reason;
 }
 
 export function renderCards() {
