@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Download, Locator, Page, Route, expect
 
-from .conftest import SOURCE
+from .conftest import SOURCE, stream
 
 REFUSALS = [
     (
@@ -52,6 +52,9 @@ REFUSALS = [
 
 def generate(page: Page, text: str = SOURCE) -> Locator:
     """The cards after another generation."""
+    edit = button(page, "Edit text")
+    if edit.is_visible():
+        edit.click()
     page.get_by_label("Your text").fill(text)
     page.get_by_role("button", name="Make flashcards").click()
     expect(page.get_by_role("status")).to_have_text(re.compile("arrived"))
@@ -96,6 +99,9 @@ def never_answer(route: Route) -> None:
 
 def submit(page: Page, text: str = SOURCE) -> Locator:
     """Press the button; the panel that will explain the failure."""
+    edit = button(page, "Edit text")
+    if edit.is_visible():
+        edit.click()
     page.get_by_label("Your text").fill(text)
     page.get_by_role("button", name="Make flashcards").click()
     return page.locator("#failure")
@@ -437,6 +443,50 @@ def test_starting_over_can_be_undone(page):
     button(page, "Undo").click()
     expect(cards).to_have_count(before)
     expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_card_lights_its_sentence_and_a_sentence_finds_its_cards(page):
+    first, second = "The abbey was founded in 1382.", "Its library burned down in 1623."
+    text = "😀" * 900 + f" {first} {second} Nobody knows why in this place, so far from Rome. {first}"
+
+    def proposal(front, quote, start):
+        place = {"quote": quote, "start": start, "end": quote and start + len(quote)}
+        return {"front": front, "back": "…", "grounded": quote is not None, **place}
+
+    two = f"{first} {second}"
+    proposals = [
+        proposal("When was it founded?", first, text.rindex(first)),
+        proposal("What happened?", two, text.index(two)),
+        proposal("When did it burn?", second, text.index(second)),
+        proposal("Who burned it?", None, None),
+    ]
+    page.route("**/generations", lambda route: route.fulfill(**stream(*proposals)))
+    generate(page, f" \n{text}\n")
+    marks, lit = page.locator("#passage mark"), page.locator("#passage .is-lit")
+    expect(card(page, 1)).to_be_focused()
+    expect(marks).to_have_text([f"{first} ", second, first], use_inner_text=False)
+    expect(lit).to_have_text([first])
+    expect(marks.last).to_have_class(re.compile("is-lit"))
+    page.keyboard.press("ArrowRight")
+    expect(lit).to_have_text([first, second])
+    marks.nth(1).click()
+    expect(card(page, 3)).to_be_focused()
+    expect(lit).to_have_text([second])
+    marks.nth(1).click()
+    expect(card(page, 2)).to_be_focused()
+    card(page, 1).hover()
+    expect(lit).to_have_text([first])
+    expect(page.locator("#margin .is-kept")).to_have_count(3)
+    expect(page.locator("#coverage")).to_have_text("5 % has cards")
+    expect(card(page, 4).get_by_text("The text does not say this.")).to_be_visible()
+    expect(page.get_by_text("The text does not say this.")).to_have_count(4)
+    expect(card(page, 1).get_by_text("The text does not say this.")).to_be_hidden()
+
+    button(page, "Edit text").click()
+    expect(page.get_by_label("Your text")).to_be_focused()
+    page.get_by_label("Your text").fill(f"Before. {second}")
+    button(page, "Show cards in text").click()
+    expect(marks).to_have_text([second])
 
 
 def test_a_reload_keeps_text_cards_decisions_and_a_half_done_edit(page):

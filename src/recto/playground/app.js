@@ -5,6 +5,7 @@ import { csv, download, readText } from "./files.js";
 import { announce, element, count, hideNotice, notify, number, on, stateToRestore } from "./page.js";
 import { refreshPast, registerPast } from "./past.js";
 import { makeAll } from "./pictures.js";
+import { focusText, write } from "./reading.js";
 import { sendReviews } from "./review.js";
 import { acceptAll, addCards, announceArrived, renderCards, showIncomplete } from "./table.js";
 import { accepted, characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
@@ -35,6 +36,7 @@ function measure() {
 }
 
 function setSource(text) {
+  write(true);
   element("source").value = text;
   work.source = element("source").value; // line breaks as the browser keeps them
   measure();
@@ -64,7 +66,7 @@ function undo() {
   hideNotice();
   render();
   save();
-  element("source").focus();
+  focusText();
 }
 
 // ---- the call
@@ -110,7 +112,7 @@ async function waitForFlashcards() {
     if (error.name === "AbortError") {
       const kept = arrived ? "The cards that came are" : "Your text is still";
       notify(`Cancelled. ${kept} here; the server may count the request all the same.`);
-      if (!arrived) element("source").focus();
+      if (!arrived) focusText();
     } else {
       fail(error, makeFlashcards);
     }
@@ -245,7 +247,7 @@ on("background", "change", () => {
 });
 on("dismiss", "click", () => {
   hideFailure();
-  element("source").focus();
+  focusText();
 });
 on("undo", "click", undo);
 on("close-notice", "click", hideNotice);

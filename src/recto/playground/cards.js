@@ -21,6 +21,8 @@ export function cardElement(card, { changed, announce }) {
   root.querySelector("article").setAttribute("aria-label", `Card ${card.folio}`);
   parts["folio-recto"].textContent = `${card.folio}r`; // leaves are counted, not pages: 1 recto, 1 verso
   parts["folio-verso"].textContent = `${card.folio}v`;
+  for (const part of [...SIDES, "doubt"]) parts[part].id = `card-${card.folio}-${part}`;
+  root.firstElementChild.setAttribute("aria-describedby", [...SIDES, "doubt"].map((part) => parts[part].id).join(" "));
   for (const action of ["edit", "illustrate", "accept", "reject"]) {
     parts[action].setAttribute("aria-label", `${parts[action].textContent} ${name}`);
   }
@@ -30,6 +32,7 @@ export function cardElement(card, { changed, announce }) {
     root.classList.toggle("is-turned", turned);
     root.classList.toggle("is-edited", card.edited);
     for (const side of SIDES) parts[side].textContent = card[side];
+    parts.doubt.hidden = card.grounded !== false || card.edited; // what was edited is the learner's own
     parts.recto.ariaHidden = String(turned);
     parts.verso.ariaHidden = String(!turned);
     parts.turn.setAttribute("aria-label", `Turn ${name} to its ${turned ? "front" : "back"}`);

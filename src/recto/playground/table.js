@@ -3,13 +3,21 @@
 import { cardElement } from "./cards.js";
 import { explainIncomplete } from "./failures.js";
 import { announce, element, count, hideNotice } from "./page.js";
+import { hover, light, read, registerReading, renderReading } from "./reading.js";
 import { sendReviews } from "./review.js";
 import { accepted, save, work } from "./work.js";
 
-const newElement = (card) => cardElement(card, { changed, announce });
+function newElement(card) {
+  const root = cardElement(card, { changed, announce });
+  root.addEventListener("focusin", () => light(card));
+  root.addEventListener("mouseenter", () => hover(card));
+  root.addEventListener("mouseleave", () => hover(null));
+  return root;
+}
 
 function changed() {
   summarise();
+  renderReading();
   save();
   sendReviews();
 }
@@ -28,9 +36,13 @@ export function addCards(proposals) {
   }));
   work.cards.push(...cards);
   element("cards").append(...cards.map(newElement));
+  read();
   changed();
   if (isFirst) focusCard(existing);
 }
+
+const pointAt = (cards) =>
+  work.cards.forEach((card, index) => element("cards").children[index].classList.toggle("is-lit", cards.includes(card)));
 
 export const focusCard = (index) => element("cards").children[index]?.querySelector("article").focus();
 
@@ -55,6 +67,7 @@ export function showIncomplete(reason) {
 export function renderCards() {
   element("cards").replaceChildren(...work.cards.map(newElement));
   summarise();
+  renderReading();
 }
 
 export function acceptAll() {
@@ -77,3 +90,5 @@ function summarise() {
     (chosen ? `Both hold the ${count(chosen, "accepted card")}.` : "Accept at least one card to download it.") +
     (drafts ? ` ${count(drafts, "edit")} not saved yet.` : "");
 }
+
+registerReading({ select: (card) => focusCard(work.cards.indexOf(card)), point: pointAt });
