@@ -232,7 +232,7 @@ def test_all_of_it_can_be_done_with_the_keyboard(page, api, generations):
     page.get_by_label("Your text").focus()
     page.keyboard.press("Control+Enter")
     cards(page)
-    page.get_by_role("button", name="Turn card 1 to its back").focus()
+    expect(page.locator("article").first).to_be_focused()
     with page.expect_response("**/suggestions/review") as sent:
         page.keyboard.press("a")
     assert json.loads(sent.value.request.post_data)["reviews"][0]["status"] == "accepted"

@@ -5,12 +5,15 @@ import io
 import json
 import re
 import zipfile
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Download, Locator, Page, Route, expect
 
 from .conftest import SOURCE, stream
+
+EXAMPLE = json.loads((files("recto") / "playground/example.json").read_text())["source_text"]
 
 REFUSALS = [
     (
@@ -320,18 +323,32 @@ def test_a_rate_limit_is_counted_down_until_the_next_try_is_allowed(page):
 # The cards
 
 
-def test_a_card_turns_and_is_accepted_and_rejected(page):
-    cards = generate(page)
-    first = cards.first
+def test_a_card_shows_both_sides_and_turns_only_to_be_studied(page):
+    page.emulate_media(reduced_motion="reduce")
+    first = generate(page).first
     front, back = first.locator(".recto"), first.locator(".verso")
+    assert [side.is_visible() and side.get_attribute("aria-hidden") for side in (front, back)] == ["false", "false"]
+    expect(button(page, "Turn card 1 to its back")).to_be_hidden()
+    expect(page.locator("#passage .is-lit")).not_to_have_count(0)
+
+    button(page, "Study").click()
     expect(back).to_have_attribute("aria-hidden", "true")
+    expect(page.locator("#passage .is-lit")).to_have_count(0)  # it would give the answer away
+    assert first.locator(".leaf").evaluate("leaf => getComputedStyle(leaf).transitionDuration") == "0s"
     button(page, "Turn card 1 to its back").click()
     expect(front).to_have_attribute("aria-hidden", "true")
     expect(back).to_have_attribute("aria-hidden", "false")
     expect(page.get_by_role("status")).to_have_text(f"Back: {first.locator('[data-part=back]').text_content()}")
     first.locator(".stage").click()
     expect(front).to_have_attribute("aria-hidden", "false")
+    card(page, 1).press("t")
+    expect(front).to_have_attribute("aria-hidden", "true")
+    button(page, "Back to review").click()
+    expect(front).to_have_attribute("aria-hidden", "false")
 
+
+def test_cards_are_accepted_and_rejected(page):
+    cards = generate(page)
     button(page, "Accept card 1").click()
     button(page, "Reject card 2").click()
     expect(page.locator("#summary")).to_have_text(f"{cards.count()} cards, 1 accepted, 1 rejected")
@@ -361,7 +378,7 @@ def test_a_card_is_edited_within_its_bounds(page):
     back.fill("b" * 500)
     card.get_by_role("button", name="Save").click()
     expect(card.locator("[data-part=front]")).to_have_text("😀" * 200)
-    expect(card.locator(".recto .edited")).to_be_visible()
+    expect(card.locator(".edited")).to_be_visible()
 
     button(page, "Edit card 1").click()
     front.fill("Something else")
@@ -382,16 +399,20 @@ def test_everything_can_be_done_from_the_keyboard(page):
     tab_to(page.get_by_label("Your text"))
     page.keyboard.insert_text(SOURCE)
     press("Control+Enter")
+    expect(page.get_by_role("status")).to_have_text(re.compile("arrived"))
     expect(card(page, 1)).to_be_focused()
-    tab_to(button(page, "Turn card 1 to its back"))
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    press("Enter")
-    expect(button(page, "Turn card 1 to its front")).to_be_focused()
-    press("a")
+    number = page.locator(".card").count()
+    for at in range(1, number + 1):
+        expect(card(page, at)).to_be_focused()
+        press("r" if at == 2 else "a")
+    expect(page.locator("#summary")).to_have_text(f"{number} cards, {number - 1} accepted, 1 rejected")
+    expect(page.get_by_role("status")).to_have_text("All cards are decided.")
+    button(page, "Accept card 1").focus()
+    press("a")  # takes it back, and stays
+    expect(page.locator("#summary")).to_have_text(f"{number} cards, {number - 2} accepted, 1 rejected")
     press("ArrowRight")
     expect(card(page, 2)).to_be_focused()
-    press("r")
-    expect(page.locator("#summary")).to_contain_text("1 accepted, 1 rejected")
     press("e")
     press("Control+a")
     page.keyboard.insert_text("Which keys?")
@@ -574,7 +595,14 @@ def test_nothing_scrolls_sideways(page, width, scheme):
     assert dark is (scheme == "dark")
 
 
-def test_a_leaf_turns_without_motion_for_those_who_ask_for_less(page):
-    page.emulate_media(reduced_motion="reduce")
-    generate(page)
-    assert page.locator(".leaf").first.evaluate("leaf => getComputedStyle(leaf).transitionDuration") == "0s"
+def test_the_cards_are_in_view_without_scrolling(page):
+    generate(page, EXAMPLE)
+    in_view = """() => {
+        const bar = document.querySelector(".export").getBoundingClientRect();
+        const places = [...document.querySelectorAll(".card")].map((card) => card.getBoundingClientRect());
+        return places.filter(({ top, bottom }) => top >= 0 && bottom <= Math.min(bar.top, innerHeight)).length;
+    }"""
+    for width, height, least in ((1280, 800, 6), (768, 1024, 2), (1920, 1080, 9)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate("scrollTo(0, 0)")
+        assert page.evaluate(in_view) >= least

@@ -57,7 +57,6 @@ def test_a_card_is_illustrated_and_its_picture_is_kept_and_downloaded(page, prob
     held[0].continue_()
     expect(page.get_by_role("status")).to_have_text("Card 1: a picture is on its back.")
     is_loaded(page)
-    expect(button(page, "Turn card 1 to its front")).to_be_visible()  # it has turned, so that the picture is seen
     expect(picture(page)).to_have_attribute("alt", "Illustration of: What is a codex?")
     expect(button(page, "Illustrate card 1")).to_be_hidden()
     expect(button(page, "Remove the picture of card 1")).to_be_focused()
@@ -168,7 +167,7 @@ def test_where_pictures_are_off_nothing_offers_them(page, service):
     page.route(f"{service.url}/", without)
     page.reload()
     open_cards(page, "One")
-    button(page, "Turn card 1 to its back").press("i")
+    page.locator("article").first.press("i")
     expect(line(page)).to_be_hidden()
     expect(button(page, "Illustrate card 1")).to_be_hidden()
     expect(button(page, "Edit card 1")).to_be_visible()
@@ -176,7 +175,7 @@ def test_where_pictures_are_off_nothing_offers_them(page, service):
 
 def test_nothing_scrolls_sideways_with_pictures_and_failures(page):
     open_cards(page, "One", "W" * 200)
-    button(page, "Turn card 1 to its back").press("i")
+    page.locator("article").first.press("i")
     is_loaded(page)
     refuse(page, 400, error="VALIDATION_ERROR", message="m" * 300)
     button(page, "Illustrate card 2").click()

@@ -38,8 +38,8 @@ export const focusText = () => element(element("source").hidden ? "passage" : "s
 export function light(card) {
   focused = card;
   showLit();
-  const mark = parts.find((part) => part.cards.includes(card))?.mark;
   const passage = element("passage");
+  const mark = passage.querySelector(".is-lit");
   const top = mark?.offsetTop - passage.scrollTop;
   if (top < 0 || top + mark?.offsetHeight > passage.clientHeight) passage.scrollTop += top - passage.clientHeight / 3;
 }
@@ -51,8 +51,10 @@ export function hover(card) {
 }
 
 function showLit() {
+  const card = hovered ?? focused;
   for (const { cards, mark, line } of parts) {
-    for (const shown of [mark, line]) shown.classList.toggle("is-lit", cards.includes(hovered ?? focused));
+    const isLit = !work.study && cards.includes(card); // to study, the answer is not shown
+    for (const shown of [mark, line]) shown.classList.toggle("is-lit", isLit);
   }
 }
 

@@ -2,13 +2,13 @@
 
 import { cardElement } from "./cards.js";
 import { explainIncomplete } from "./failures.js";
-import { announce, element, count, hideNotice } from "./page.js";
+import { announce, element, count, hideNotice, on } from "./page.js";
 import { hover, light, read, registerReading, renderReading } from "./reading.js";
 import { sendReviews } from "./review.js";
 import { accepted, save, work } from "./work.js";
 
 function newElement(card) {
-  const root = cardElement(card, { changed, announce });
+  const root = cardElement(card, { changed, announce, moveOn: () => moveOn(card) });
   root.addEventListener("focusin", () => light(card));
   root.addEventListener("mouseenter", () => hover(card));
   root.addEventListener("mouseleave", () => hover(null));
@@ -46,6 +46,14 @@ const pointAt = (cards) =>
 
 export const focusCard = (index) => element("cards").children[index]?.querySelector("article").focus();
 
+/** Move the focus to the next card that is open, if there is one. */
+function moveOn(card) {
+  const at = work.cards.indexOf(card);
+  const next = [...work.cards.slice(at), ...work.cards].find(({ decision }) => decision === "open");
+  if (next) focusCard(work.cards.indexOf(next));
+  else announce("All cards are decided.");
+}
+
 /** Whether the learner waits for cards, at the button that cancels them or at the last card, which is decided. */
 function isFocusFree() {
   const { activeElement } = document;
@@ -65,6 +73,8 @@ export function showIncomplete(reason) {
 }
 
 export function renderCards() {
+  element("cards").classList.toggle("is-studying", work.study);
+  element("study").textContent = work.study ? "Back to review" : "Study";
   element("cards").replaceChildren(...work.cards.map(newElement));
   summarise();
   renderReading();
@@ -91,4 +101,9 @@ function summarise() {
     (drafts ? ` ${count(drafts, "edit")} not saved yet.` : "");
 }
 
+on("study", "click", () => {
+  work.study = !work.study;
+  renderCards();
+  save();
+});
 registerReading({ select: (card) => focusCard(work.cards.indexOf(card)), point: pointAt });
