@@ -126,6 +126,16 @@ def test_a_typed_text_becomes_cards_and_only_this_server_is_called(page, service
     assert problems == []
 
 
+def test_an_empty_page_shows_a_sample_and_offers_an_example(page):
+    sample = page.get_by_role("figure")
+    expect(sample).to_contain_text("What is a palimpsest?")
+    button(page, "Try an example").click()
+    expect(page.get_by_label("Your text")).to_have_value(EXAMPLE)
+    expect(page.get_by_role("button", name="Make flashcards")).to_be_focused()
+    expect(sample).to_be_hidden()
+    expect(button(page, "Try an example")).to_be_hidden()
+
+
 @pytest.mark.parametrize(
     ("text", "length", "hint", "fits"),
     [
@@ -347,15 +357,27 @@ def test_a_card_shows_both_sides_and_turns_only_to_be_studied(page):
     expect(front).to_have_attribute("aria-hidden", "false")
 
 
-def test_cards_are_accepted_and_rejected(page):
-    cards = generate(page)
+def test_cards_are_accepted_and_rejected_and_all_of_them_can_be_taken_back(page):
+    cards, summary = generate(page), page.locator("#summary")
+    number = cards.count()
     button(page, "Accept card 1").click()
     button(page, "Reject card 2").click()
-    expect(page.locator("#summary")).to_have_text(f"{cards.count()} cards, 1 accepted, 1 rejected")
+    expect(summary).to_have_text(f"{number} cards, 1 accepted, 1 rejected")
     button(page, "Accept all").click()
-    expect(page.locator("#summary")).to_have_text(f"{cards.count()} cards, {cards.count() - 1} accepted, 1 rejected")
-    button(page, "Accept card 1").click()
-    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "false")
+    expect(summary).to_have_text(f"{number} cards, {number - 1} accepted, 1 rejected")
+    expect(page.locator("#notice-text")).to_have_text(f"{number - 2} cards accepted.")
+    button(page, "Undo").click()
+    expect(summary).to_have_text(f"{number} cards, 1 accepted, 1 rejected")
+    expect(button(page, "Accept all")).to_be_focused()
+
+    page.emulate_media(forced_colors="active")  # the colours that told them apart are gone
+    outlines = [card(page, at).evaluate("card => getComputedStyle(card).outlineStyle") for at in (1, 2, 3)]
+    edges = [card(page, at).evaluate("card => getComputedStyle(card).borderTopStyle") for at in (1, 2, 3)]
+    assert (outlines, edges) == (["solid", "none", "none"], ["solid", "dashed", "solid"])
+    assert card(page, 3).evaluate("card => getComputedStyle(card).borderTopColor") != "rgba(0, 0, 0, 0)"
+    button(page, "Accepted card 1").click()
+    button(page, "Rejected card 2").click()
+    expect(summary).to_have_text(f"{number} cards, 0 accepted")
 
 
 def test_a_card_is_edited_within_its_bounds(page):
@@ -408,7 +430,7 @@ def test_everything_can_be_done_from_the_keyboard(page):
         press("r" if at == 2 else "a")
     expect(page.locator("#summary")).to_have_text(f"{number} cards, {number - 1} accepted, 1 rejected")
     expect(page.get_by_role("status")).to_have_text("All cards are decided.")
-    button(page, "Accept card 1").focus()
+    button(page, "Accepted card 1").focus()
     press("a")  # takes it back, and stays
     expect(page.locator("#summary")).to_have_text(f"{number} cards, {number - 2} accepted, 1 rejected")
     press("ArrowRight")
@@ -451,7 +473,7 @@ def test_a_second_text_adds_its_cards_to_the_first_ones(page):
     generate(page)
     assert cards.count() == 2 * before
     expect(card(page, before + 1)).to_be_focused()
-    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
+    expect(button(page, "Accepted card 1")).to_be_visible()
 
 
 def test_starting_over_can_be_undone(page):
@@ -463,7 +485,7 @@ def test_starting_over_can_be_undone(page):
     expect(page.get_by_label("Your text")).to_have_value("")
     button(page, "Undo").click()
     expect(cards).to_have_count(before)
-    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
+    expect(button(page, "Accepted card 1")).to_be_visible()
 
 
 def test_a_card_lights_its_sentence_and_a_sentence_finds_its_cards(page):
@@ -522,7 +544,7 @@ def test_a_reload_keeps_text_cards_decisions_and_a_half_done_edit(page):
     expect(cards).to_have_count(before)
     expect(page.get_by_label("Your text")).to_have_value(SOURCE)
     expect(cards.first).to_contain_text("Rewritten?")
-    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
+    expect(button(page, "Accepted card 1")).to_be_visible()
     expect(cards.nth(1).get_by_role("textbox", name="Front")).to_have_value("Half a thou")
     expect(page.get_by_label("Deck name")).to_have_value("Abbeys")
 
@@ -606,3 +628,10 @@ def test_the_cards_are_in_view_without_scrolling(page):
         page.set_viewport_size({"width": width, "height": height})
         page.evaluate("scrollTo(0, 0)")
         assert page.evaluate(in_view) >= least
+    page.set_viewport_size({"width": 1280, "height": 800})
+    for number in (5, 9):
+        button(page, f"Edit card {number}").click()
+        page.get_by_role("textbox", name="Back").fill("The abbey of Saint Gall. " * 18)
+        save = button(page, "Save").bounding_box()
+        assert save["y"] + save["height"] <= page.locator(".export").bounding_box()["y"]
+        button(page, "Save").click()

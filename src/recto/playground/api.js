@@ -74,6 +74,12 @@ async function failureOf(response) {
   return new Failure(code, { ...metadata(response), message, resetsAt });
 }
 
+/** → the text of the example. */
+export async function readExample() {
+  const response = await orNetworkFailure(fetch("playground/example.json"));
+  return (await readJson(response, (answer) => answer.source_text)).source_text;
+}
+
 /** A response of events → {name, id, data} of each, `data` parsed. Throws a Failure at what is none. */
 async function* events(response) {
   const unexpected = new Failure("unexpected", metadata(response));

@@ -1,8 +1,8 @@
-import { Failure, ankiDeck, generate } from "./api.js";
+import { Failure, ankiDeck, generate, readExample } from "./api.js";
 import * as background from "./background.js";
 import { duration, explain, hideFailure, showFailure } from "./failures.js";
 import { csv, download, readText } from "./files.js";
-import { announce, element, count, hideNotice, notify, number, on, stateToRestore } from "./page.js";
+import { announce, element, count, hideNotice, notify, number, on } from "./page.js";
 import { refreshPast, registerPast } from "./past.js";
 import { makeAll } from "./pictures.js";
 import { focusText, write } from "./reading.js";
@@ -31,7 +31,9 @@ function measure() {
         : `at least ${number(MIN_LENGTH)}`;
   element("shorten").hidden = length <= MAX_LENGTH;
   element("generate").disabled = !fits || isBusy();
-  element("clear").hidden = !work.source && !work.cards.length;
+  const isEmpty = !work.source && !work.cards.length;
+  element("clear").hidden = isEmpty;
+  element("example").hidden = element("sample").hidden = !isEmpty;
   return fits;
 }
 
@@ -58,15 +60,27 @@ async function openFile(file) {
   const { source } = work;
   setSource(text);
   element("source").focus();
-  notify(`Opened “${file.name}”.`, source.trim() ? { source } : null);
+  notify(`Opened “${file.name}”.`, source.trim() ? backTo({ source }) : {});
 }
 
-function undo() {
-  Object.assign(work, stateToRestore());
-  hideNotice();
-  render();
-  save();
-  focusText();
+/** A notice's way back to these fields of `work`. */
+function backTo(fields) {
+  const undo = () => {
+    Object.assign(work, fields);
+    render();
+    save();
+    focusText();
+  };
+  return { undo };
+}
+
+async function tryExample() {
+  try {
+    setSource(await readExample());
+    element("generate").focus();
+  } catch (error) {
+    fail(error, tryExample);
+  }
 }
 
 // ---- the call
@@ -165,6 +179,7 @@ const inBackground = {
 const fileName = (ending) => `${work.deck.trim() || "Recto"}.${ending}`;
 
 function downloadCsv() {
+  hideNotice(); // what is downloaded is decided
   download(csv(accepted()), fileName("csv"));
   announce("CSV downloaded.");
 }
@@ -172,6 +187,7 @@ function downloadCsv() {
 async function downloadAnki() {
   if (element("anki").ariaBusy === "true") return;
   hideFailure();
+  hideNotice();
   element("anki").ariaBusy = "true";
   announce("Building the Anki deck.");
   const cards = accepted().map(({ front, back, picture }) => ({ front, back, renderId: picture?.renderId }));
@@ -221,7 +237,7 @@ on("shorten", "click", () => {
   const { source } = work;
   setSource(shortened(work.source));
   element("source").focus();
-  notify(`Kept the first ${count(characters(work.source), "character")}.`, { source });
+  notify(`Kept the first ${count(characters(work.source), "character")}.`, backTo({ source }));
 });
 on("clear", "click", () => {
   const { source, cards } = work;
@@ -231,8 +247,9 @@ on("clear", "click", () => {
   render();
   save();
   element("source").focus();
-  notify("Text and cards are cleared.", { source, cards });
+  notify("Text and cards are cleared.", backTo({ source, cards }));
 });
+on("example", "click", tryExample);
 on("open", "click", () => element("file").click());
 on("file", "change", () => {
   const [file] = element("file").files;
@@ -249,8 +266,6 @@ on("dismiss", "click", () => {
   hideFailure();
   focusText();
 });
-on("undo", "click", undo);
-on("close-notice", "click", hideNotice);
 on("accept-all", "click", acceptAll);
 on("csv", "click", downloadCsv);
 on("anki", "click", downloadAnki);

@@ -5,6 +5,7 @@ import { characters, work } from "./work.js";
 
 const LONGEST = { front: 200, back: 500 };
 const SIDES = ["front", "back"];
+const DECISIONS = { accept: ["Accept", "Accepted"], reject: ["Reject", "Rejected"] };
 const template = document.getElementById("card");
 
 /**
@@ -22,7 +23,7 @@ export function cardElement(card, { changed, announce, moveOn }) {
   parts["folio-recto"].textContent = parts["folio-verso"].textContent = card.folio;
   for (const part of [...SIDES, "doubt"]) parts[part].id = `card-${card.folio}-${part}`;
   root.firstElementChild.setAttribute("aria-describedby", [...SIDES, "doubt"].map((part) => parts[part].id).join(" "));
-  for (const action of ["edit", "illustrate", "accept", "reject"]) {
+  for (const action of ["edit", "illustrate"]) {
     parts[action].setAttribute("aria-label", `${parts[action].textContent} ${name}`);
   }
 
@@ -37,8 +38,12 @@ export function cardElement(card, { changed, announce, moveOn }) {
     parts.verso.ariaHidden = String(work.study && !turned);
     parts.turn.hidden = !work.study;
     parts.turn.setAttribute("aria-label", `Turn ${name} to its ${turned ? "front" : "back"}`);
-    parts.accept.setAttribute("aria-pressed", card.decision === "accepted");
-    parts.reject.setAttribute("aria-pressed", card.decision === "rejected");
+    for (const [action, [open, decided]] of Object.entries(DECISIONS)) {
+      const isDecided = card.decision === decided.toLowerCase();
+      parts[action].textContent = isDecided ? decided : open;
+      parts[action].setAttribute("aria-label", `${parts[action].textContent} ${name}`);
+      parts[action].setAttribute("aria-pressed", isDecided);
+    }
     parts.stage.hidden = parts.actions.hidden = Boolean(card.draft);
     parts.editor.hidden = !card.draft;
     renderPicture();
@@ -98,6 +103,9 @@ export function cardElement(card, { changed, announce, moveOn }) {
     render();
   }
 
+  /** Bring all of it into view, its buttons too. */
+  const showEditor = () => parts.editor.scrollIntoView({ block: "nearest" });
+
   function closeEditor() {
     card.draft = null;
     render();
@@ -132,6 +140,7 @@ export function cardElement(card, { changed, announce, moveOn }) {
     openEditor();
     changed();
     parts[work.study && turned ? "back-draft" : "front-draft"].focus();
+    showEditor();
   });
   parts.illustrate.addEventListener("click", () => replacing(parts.illustrate, pictures.illustrate, parts.undo));
   parts.again.addEventListener("click", () => replacing(parts.again, pictures.tryAgain, parts.undo));
@@ -151,6 +160,7 @@ export function cardElement(card, { changed, announce, moveOn }) {
     for (const side of SIDES) card.draft[side] = parts[`${side}-draft`].value;
     measure();
     changed();
+    showEditor();
   });
   root.addEventListener("keydown", (event) => {
     if (card.draft) {
@@ -165,7 +175,7 @@ export function cardElement(card, { changed, announce, moveOn }) {
     event.preventDefault();
     neighbour?.querySelector("article").focus();
     parts[action]?.click();
-    if ((action === "accept" || action === "reject") && card.decision !== "open") moveOn();
+    if (action in DECISIONS && card.decision !== "open") moveOn();
   });
 
   if (card.draft) openEditor();

@@ -2,9 +2,9 @@
 
 import { cardElement } from "./cards.js";
 import { explainIncomplete } from "./failures.js";
-import { announce, element, count, hideNotice, on } from "./page.js";
+import { announce, element, count, hideNotice, notify, on } from "./page.js";
 import { hover, light, read, registerReading, renderReading } from "./reading.js";
-import { sendReviews } from "./review.js";
+import { holdBack, sendHeldBack, sendReviews } from "./review.js";
 import { accepted, save, work } from "./work.js";
 
 function newElement(card) {
@@ -80,11 +80,23 @@ export function renderCards() {
   renderReading();
 }
 
+/** Accept the open cards; the server hears of it when it can no longer be undone. */
 export function acceptAll() {
-  for (const card of work.cards) if (card.decision === "open") card.decision = "accepted";
-  renderCards();
-  changed();
-  announce(element("summary").textContent);
+  const cards = work.cards.filter(({ decision }) => decision === "open");
+  const decide = (from, to) => {
+    for (const card of cards) if (card.decision === from) card.decision = to;
+    renderCards();
+    changed();
+  };
+  hideNotice();
+  holdBack(cards);
+  decide("open", "accepted");
+  const undo = () => {
+    decide("accepted", "open");
+    element("accept-all").focus();
+  };
+  notify(`${count(cards.length, "card")} accepted.`, { undo, close: sendHeldBack });
+  element("undo").focus();
 }
 
 function summarise() {
