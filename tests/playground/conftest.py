@@ -1,5 +1,6 @@
 """A real Chromium for the page's tests."""
 
+import json
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -14,6 +15,14 @@ SOURCE = (
     "Its library burned down in 1623. A codex is a book of leaves that are bound at one edge. "
     "Brother Anselm copied the chronicle in eleven winters. "
 ) * 4
+
+
+def stream(*proposals: dict[str, object], incomplete: str | None = None) -> dict[str, object]:
+    """Return what makes a route answer with these proposals as events."""
+    done = {"generation_id": 1, "generated_count": len(proposals), "dropped": {}, "incomplete": incomplete}
+    events = [("proposal", proposal) for proposal in proposals] + [("done", done)]
+    body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    return {"body": body, "content_type": "text/event-stream"}
 
 
 # How long the page may take on a busy machine.

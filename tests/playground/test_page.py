@@ -5,12 +5,15 @@ import io
 import json
 import re
 import zipfile
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Download, Locator, Page, Route, expect
 
-from .conftest import SOURCE
+from .conftest import SOURCE, stream
+
+EXAMPLE = json.loads((files("recto") / "playground/example.json").read_text())["source_text"]
 
 REFUSALS = [
     (
@@ -52,12 +55,17 @@ REFUSALS = [
 
 def generate(page: Page, text: str = SOURCE) -> Locator:
     """The cards after another generation."""
-    cards = page.locator(".card")
-    before = cards.count()
+    edit = button(page, "Edit text")
+    if edit.is_visible():
+        edit.click()
     page.get_by_label("Your text").fill(text)
     page.get_by_role("button", name="Make flashcards").click()
-    expect(cards.nth(before)).to_be_visible()
-    return cards
+    expect(page.get_by_role("status")).to_have_text(re.compile("arrived"))
+    return page.locator(".card")
+
+
+def card(page: Page, number: int) -> Locator:
+    return page.get_by_role("article", name=f"Card {number}", exact=True)
 
 
 def button(page: Page, name: str) -> Locator:
@@ -94,6 +102,9 @@ def never_answer(route: Route) -> None:
 
 def submit(page: Page, text: str = SOURCE) -> Locator:
     """Press the button; the panel that will explain the failure."""
+    edit = button(page, "Edit text")
+    if edit.is_visible():
+        edit.click()
     page.get_by_label("Your text").fill(text)
     page.get_by_role("button", name="Make flashcards").click()
     return page.locator("#failure")
@@ -109,11 +120,20 @@ def test_a_typed_text_becomes_cards_and_only_this_server_is_called(page, service
     source.fill(SOURCE)
     source.press_sequentially("The end.")
     page.get_by_role("button", name="Make flashcards").click()
-    expect(page.get_by_role("heading", name="Proposals")).to_be_focused()
     expect(page.get_by_role("status")).to_have_text(re.compile(r"^\d+ proposals arrived\.$"))
-    expect(page.locator(".card").first).to_be_visible()
+    expect(card(page, 1)).to_be_focused()
     assert requests == [("POST", f"{service.url}/generations")]
     assert problems == []
+
+
+def test_an_empty_page_shows_a_sample_and_offers_an_example(page):
+    sample = page.get_by_role("figure")
+    expect(sample).to_contain_text("What is a palimpsest?")
+    button(page, "Try an example").click()
+    expect(page.get_by_label("Your text")).to_have_value(EXAMPLE)
+    expect(page.get_by_role("button", name="Make flashcards")).to_be_focused()
+    expect(sample).to_be_hidden()
+    expect(button(page, "Try an example")).to_be_hidden()
 
 
 @pytest.mark.parametrize(
@@ -224,6 +244,39 @@ def test_the_wait_is_shown_and_can_be_cancelled(page):
     expect(page.get_by_role("button", name="Make flashcards")).to_be_enabled()
 
 
+def test_cards_come_as_they_are_written_and_stay_when_the_rest_fails_or_is_cancelled(page):
+    submit(page, f"{SOURCE}\n[sandbox: stall]")
+    expect(page.locator("#stage")).to_have_text("Writing cards")
+    expect(card(page, 1)).to_be_focused()
+    came = page.locator(".card").count()
+    with page.expect_event("requestfailed"):
+        button(page, "Cancel").click()
+    expect(page.locator("#notice")).to_contain_text("Cancelled. The cards that came are here")
+    expect(page.locator(".card")).to_have_count(came)
+    page.get_by_role("button", name="Make flashcards").click()
+    expect(page.locator(".card")).to_have_count(2 * came)
+    expect(page.locator("#incomplete")).to_have_text("Not all cards came. The language model took too long.")
+    expect(page.get_by_role("status")).to_contain_text(f"{came} proposals arrived. Not all")
+    expect(page.locator("#failure")).to_be_hidden()
+
+
+def test_events_are_read_whatever_their_bytes_are_torn_into(page):
+    read = """async ([text, chunkSize]) => {
+        const { readEvents } = await import("/playground/events.js");
+        const bytes = new TextEncoder().encode(text);
+        const body = new ReadableStream({ start(controller) {
+            for (let at = 0; at < bytes.length; at += chunkSize) controller.enqueue(bytes.slice(at, at + chunkSize));
+            controller.close();
+        } });
+        const found = [];
+        for await (const { name, id, data } of readEvents(new Response(body))) found.push([name, id, data]);
+        return JSON.stringify(found);
+    }"""
+    text = ': hm\n\nevent: a\nid: 1\ndata: "Ž😀: x"\n\n: hm\n\ndata: 2\n\nevent: lost'
+    for chunk_size in range(1, 60):
+        assert json.loads(page.evaluate(read, [text, chunk_size])) == [["a", "1", '"Ž😀: x"'], [None, None, "2"]]
+
+
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
@@ -280,25 +333,51 @@ def test_a_rate_limit_is_counted_down_until_the_next_try_is_allowed(page):
 # The cards
 
 
-def test_a_card_turns_and_is_accepted_and_rejected(page):
-    cards = generate(page)
-    first = cards.first
+def test_a_card_shows_both_sides_and_turns_only_to_be_studied(page):
+    page.emulate_media(reduced_motion="reduce")
+    first = generate(page).first
     front, back = first.locator(".recto"), first.locator(".verso")
+    assert [side.is_visible() and side.get_attribute("aria-hidden") for side in (front, back)] == ["false", "false"]
+    expect(button(page, "Turn card 1 to its back")).to_be_hidden()
+    expect(page.locator("#passage .is-lit")).not_to_have_count(0)
+
+    button(page, "Study").click()
     expect(back).to_have_attribute("aria-hidden", "true")
+    expect(page.locator("#passage .is-lit")).to_have_count(0)  # it would give the answer away
+    assert first.locator(".leaf").evaluate("leaf => getComputedStyle(leaf).transitionDuration") == "0s"
     button(page, "Turn card 1 to its back").click()
     expect(front).to_have_attribute("aria-hidden", "true")
     expect(back).to_have_attribute("aria-hidden", "false")
     expect(page.get_by_role("status")).to_have_text(f"Back: {first.locator('[data-part=back]').text_content()}")
     first.locator(".stage").click()
     expect(front).to_have_attribute("aria-hidden", "false")
+    card(page, 1).press("t")
+    expect(front).to_have_attribute("aria-hidden", "true")
+    button(page, "Back to review").click()
+    expect(front).to_have_attribute("aria-hidden", "false")
 
+
+def test_cards_are_accepted_and_rejected_and_all_of_them_can_be_taken_back(page):
+    cards, summary = generate(page), page.locator("#summary")
+    number = cards.count()
     button(page, "Accept card 1").click()
     button(page, "Reject card 2").click()
-    expect(page.locator("#summary")).to_have_text(f"{cards.count()} cards, 1 accepted, 1 rejected")
+    expect(summary).to_have_text(f"{number} cards, 1 accepted, 1 rejected")
     button(page, "Accept all").click()
-    expect(page.locator("#summary")).to_have_text(f"{cards.count()} cards, {cards.count() - 1} accepted, 1 rejected")
-    button(page, "Accept card 1").click()
-    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "false")
+    expect(summary).to_have_text(f"{number} cards, {number - 1} accepted, 1 rejected")
+    expect(page.locator("#notice-text")).to_have_text(f"{number - 2} cards accepted.")
+    button(page, "Undo").click()
+    expect(summary).to_have_text(f"{number} cards, 1 accepted, 1 rejected")
+    expect(button(page, "Accept all")).to_be_focused()
+
+    page.emulate_media(forced_colors="active")  # the colours that told them apart are gone
+    outlines = [card(page, at).evaluate("card => getComputedStyle(card).outlineStyle") for at in (1, 2, 3)]
+    edges = [card(page, at).evaluate("card => getComputedStyle(card).borderTopStyle") for at in (1, 2, 3)]
+    assert (outlines, edges) == (["solid", "none", "none"], ["solid", "dashed", "solid"])
+    assert card(page, 3).evaluate("card => getComputedStyle(card).borderTopColor") != "rgba(0, 0, 0, 0)"
+    button(page, "Accepted card 1").click()
+    button(page, "Rejected card 2").click()
+    expect(summary).to_have_text(f"{number} cards, 0 accepted")
 
 
 def test_a_card_is_edited_within_its_bounds(page):
@@ -321,7 +400,7 @@ def test_a_card_is_edited_within_its_bounds(page):
     back.fill("b" * 500)
     card.get_by_role("button", name="Save").click()
     expect(card.locator("[data-part=front]")).to_have_text("😀" * 200)
-    expect(card.locator(".recto .edited")).to_be_visible()
+    expect(card.locator(".edited")).to_be_visible()
 
     button(page, "Edit card 1").click()
     front.fill("Something else")
@@ -342,16 +421,20 @@ def test_everything_can_be_done_from_the_keyboard(page):
     tab_to(page.get_by_label("Your text"))
     page.keyboard.insert_text(SOURCE)
     press("Control+Enter")
-    expect(page.get_by_role("heading", name="Proposals")).to_be_focused()
-    tab_to(button(page, "Turn card 1 to its back"))
+    expect(page.get_by_role("status")).to_have_text(re.compile("arrived"))
+    expect(card(page, 1)).to_be_focused()
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    press("Enter")
-    expect(button(page, "Turn card 1 to its front")).to_be_focused()
-    press("a")
+    number = page.locator(".card").count()
+    for at in range(1, number + 1):
+        expect(card(page, at)).to_be_focused()
+        press("r" if at == 2 else "a")
+    expect(page.locator("#summary")).to_have_text(f"{number} cards, {number - 1} accepted, 1 rejected")
+    expect(page.get_by_role("status")).to_have_text("All cards are decided.")
+    button(page, "Accepted card 1").focus()
+    press("a")  # takes it back, and stays
+    expect(page.locator("#summary")).to_have_text(f"{number} cards, {number - 2} accepted, 1 rejected")
     press("ArrowRight")
-    expect(button(page, "Turn card 2 to its back")).to_be_focused()
-    press("r")
-    expect(page.locator("#summary")).to_contain_text("1 accepted, 1 rejected")
+    expect(card(page, 2)).to_be_focused()
     press("e")
     press("Control+a")
     page.keyboard.insert_text("Which keys?")
@@ -389,8 +472,8 @@ def test_a_second_text_adds_its_cards_to_the_first_ones(page):
     before = cards.count()
     generate(page)
     assert cards.count() == 2 * before
-    expect(button(page, f"Turn card {before + 1} to its back")).to_be_focused()
-    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
+    expect(card(page, before + 1)).to_be_focused()
+    expect(button(page, "Accepted card 1")).to_be_visible()
 
 
 def test_starting_over_can_be_undone(page):
@@ -402,7 +485,51 @@ def test_starting_over_can_be_undone(page):
     expect(page.get_by_label("Your text")).to_have_value("")
     button(page, "Undo").click()
     expect(cards).to_have_count(before)
-    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
+    expect(button(page, "Accepted card 1")).to_be_visible()
+
+
+def test_a_card_lights_its_sentence_and_a_sentence_finds_its_cards(page):
+    first, second = "The abbey was founded in 1382.", "Its library burned down in 1623."
+    text = "😀" * 900 + f" {first} {second} Nobody knows why in this place, so far from Rome. {first}"
+
+    def proposal(front, quote, start):
+        place = {"quote": quote, "start": start, "end": quote and start + len(quote)}
+        return {"front": front, "back": "…", "grounded": quote is not None, **place}
+
+    two = f"{first} {second}"
+    proposals = [
+        proposal("When was it founded?", first, text.rindex(first)),
+        proposal("What happened?", two, text.index(two)),
+        proposal("When did it burn?", second, text.index(second)),
+        proposal("Who burned it?", None, None),
+    ]
+    page.route("**/generations", lambda route: route.fulfill(**stream(*proposals)))
+    generate(page, f" \n{text}\n")
+    marks, lit = page.locator("#passage mark"), page.locator("#passage .is-lit")
+    expect(card(page, 1)).to_be_focused()
+    expect(marks).to_have_text([f"{first} ", second, first], use_inner_text=False)
+    expect(lit).to_have_text([first])
+    expect(marks.last).to_have_class(re.compile("is-lit"))
+    page.keyboard.press("ArrowRight")
+    expect(lit).to_have_text([first, second])
+    marks.nth(1).click()
+    expect(card(page, 3)).to_be_focused()
+    expect(lit).to_have_text([second])
+    marks.nth(1).click()
+    expect(card(page, 2)).to_be_focused()
+    card(page, 1).hover()
+    expect(lit).to_have_text([first])
+    expect(page.locator("#margin .is-kept")).to_have_count(3)
+    expect(page.locator("#coverage")).to_have_text("5 % has cards")
+    expect(card(page, 4).get_by_text("The text does not say this.")).to_be_visible()
+    expect(page.get_by_text("The text does not say this.")).to_have_count(4)
+    expect(card(page, 1).get_by_text("The text does not say this.")).to_be_hidden()
+
+    button(page, "Edit text").click()
+    expect(page.get_by_label("Your text")).to_be_focused()
+    page.get_by_label("Your text").fill(f"Before. {second}")
+    button(page, "Show cards in text").click()
+    expect(marks).to_have_text([second])
 
 
 def test_a_reload_keeps_text_cards_decisions_and_a_half_done_edit(page):
@@ -417,7 +544,7 @@ def test_a_reload_keeps_text_cards_decisions_and_a_half_done_edit(page):
     expect(cards).to_have_count(before)
     expect(page.get_by_label("Your text")).to_have_value(SOURCE)
     expect(cards.first).to_contain_text("Rewritten?")
-    expect(button(page, "Accept card 1")).to_have_attribute("aria-pressed", "true")
+    expect(button(page, "Accepted card 1")).to_be_visible()
     expect(cards.nth(1).get_by_role("textbox", name="Front")).to_have_value("Half a thou")
     expect(page.get_by_label("Deck name")).to_have_value("Abbeys")
 
@@ -490,7 +617,21 @@ def test_nothing_scrolls_sideways(page, width, scheme):
     assert dark is (scheme == "dark")
 
 
-def test_a_leaf_turns_without_motion_for_those_who_ask_for_less(page):
-    page.emulate_media(reduced_motion="reduce")
-    generate(page)
-    assert page.locator(".leaf").first.evaluate("leaf => getComputedStyle(leaf).transitionDuration") == "0s"
+def test_the_cards_are_in_view_without_scrolling(page):
+    generate(page, EXAMPLE)
+    in_view = """() => {
+        const bar = document.querySelector(".export").getBoundingClientRect();
+        const places = [...document.querySelectorAll(".card")].map((card) => card.getBoundingClientRect());
+        return places.filter(({ top, bottom }) => top >= 0 && bottom <= Math.min(bar.top, innerHeight)).length;
+    }"""
+    for width, height, least in ((1280, 800, 6), (768, 1024, 2), (1920, 1080, 9)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate("scrollTo(0, 0)")
+        assert page.evaluate(in_view) >= least
+    page.set_viewport_size({"width": 1280, "height": 800})
+    for number in (5, 9):
+        button(page, f"Edit card {number}").click()
+        page.get_by_role("textbox", name="Back").fill("The abbey of Saint Gall. " * 18)
+        save = button(page, "Save").bounding_box()
+        assert save["y"] + save["height"] <= page.locator(".export").bounding_box()["y"]
+        button(page, "Save").click()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from .conftest import SOURCE
+from .conftest import SOURCE, stream
 
 PICTURES = "**/v1/generations"
 
@@ -17,8 +17,7 @@ PICTURES = "**/v1/generations"
 def open_cards(page: Page, *fronts: str) -> None:
     """Put cards on the page without asking a model."""
     proposals = [{"front": front, "back": f"The back of {front}"} for front in fronts]
-    answer = {"generation_id": 1, "flashcards_proposals": proposals, "generated_count": len(proposals)}
-    page.route("**/generations", lambda route: route.fulfill(json=answer), times=1)
+    page.route("**/generations", lambda route: route.fulfill(**stream(*proposals)), times=1)
     page.get_by_label("Your text").fill(SOURCE)
     page.get_by_role("button", name="Make flashcards").click()
     expect(page.locator(".card")).to_have_count(len(fronts))
@@ -58,7 +57,6 @@ def test_a_card_is_illustrated_and_its_picture_is_kept_and_downloaded(page, prob
     held[0].continue_()
     expect(page.get_by_role("status")).to_have_text("Card 1: a picture is on its back.")
     is_loaded(page)
-    expect(button(page, "Turn card 1 to its front")).to_be_visible()  # it has turned, so that the picture is seen
     expect(picture(page)).to_have_attribute("alt", "Illustration of: What is a codex?")
     expect(button(page, "Illustrate card 1")).to_be_hidden()
     expect(button(page, "Remove the picture of card 1")).to_be_focused()
@@ -170,7 +168,7 @@ def test_where_pictures_are_off_nothing_offers_them(page, service):
     page.route(f"{service.url}/", without)
     page.reload()
     open_cards(page, "One")
-    button(page, "Turn card 1 to its back").press("i")
+    page.locator("article").first.press("i")
     expect(line(page)).to_be_hidden()
     expect(button(page, "Illustrate card 1")).to_be_hidden()
     expect(button(page, "Edit card 1")).to_be_visible()
@@ -178,7 +176,7 @@ def test_where_pictures_are_off_nothing_offers_them(page, service):
 
 def test_nothing_scrolls_sideways_with_pictures_and_failures(page):
     open_cards(page, "One", "W" * 200)
-    button(page, "Turn card 1 to its back").press("i")
+    page.locator("article").first.press("i")
     is_loaded(page)
     refuse(page, 400, error="VALIDATION_ERROR", message="m" * 300)
     button(page, "Illustrate card 2").click()

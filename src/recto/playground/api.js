@@ -1,6 +1,8 @@
 // The calls to the server. Whatever goes wrong becomes a Failure; a cancelled call rejects with the AbortError of
 // fetch.
 
+import { readEvents } from "./events.js";
+
 /**
  * `code` is the envelope's `error` in small letters, or one of this page's own: no_token, network, unexpected, and those
  * of pictures.js.
@@ -72,17 +74,56 @@ async function failureOf(response) {
   return new Failure(code, { ...metadata(response), message, resetsAt });
 }
 
-/** source_text → [{front, back}], at least one. */
-export async function generate(token, sourceText, signal) {
-  const response = await call("POST", "generations", token, { body: { source_text: sourceText }, signal });
-  const { flashcards_proposals: proposals } = await readJson(response, (answer) => areCards(answer.flashcards_proposals));
-  return proposals.map(({ front, back }) => ({ front, back }));
+/** → the text of the example. */
+export async function readExample() {
+  const response = await orNetworkFailure(fetch("playground/example.json"));
+  return (await readJson(response, (answer) => answer.source_text)).source_text;
 }
 
-const areCards = (cards) =>
-  Array.isArray(cards) &&
-  cards.length > 0 &&
-  cards.every((card) => typeof card?.front === "string" && typeof card.back === "string");
+/** A response of events → {name, id, data} of each, `data` parsed. Throws a Failure at what is none. */
+async function* events(response) {
+  const unexpected = new Failure("unexpected", metadata(response));
+  if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw unexpected;
+  const source = readEvents(response);
+  try {
+    for (let next; !(next = await orNetworkFailure(source.next())).done; ) {
+      const { name, id, data } = next.value;
+      yield { name, id, data: JSON.parse(data) };
+    }
+  } catch (error) {
+    throw error instanceof SyntaxError ? unexpected : error;
+  } finally {
+    source.return();
+  }
+  throw new Failure("network"); // it ended before its last event
+}
+
+/**
+ * Calls `show` with each card of the text as it is written → why these are not all, null if they are: `incomplete` of the
+ * API, or the code of the Failure that ended them. Before the first card a Failure is thrown.
+ */
+export async function generate(token, sourceText, signal, show) {
+  const body = { source_text: sourceText, include: ["grounding"] };
+  const headers = { Accept: "text/event-stream" };
+  const response = await call("POST", "generations", token, { body, headers, signal });
+  let hasShown = false;
+  try {
+    for await (const { name, data } of events(response)) {
+      if (name === "done") return data.incomplete;
+      if (name !== "proposal") continue;
+      show(cardOf(data));
+      hasShown = true;
+    }
+  } catch (error) {
+    if (!hasShown || !(error instanceof Failure)) throw error;
+    return error.code;
+  }
+}
+
+function cardOf({ front, back, quote, start, end, grounded }) {
+  if (typeof front !== "string" || typeof back !== "string") throw new Failure("unexpected");
+  return { front, back, quote, start, end, grounded };
+}
 
 /** source_text, an idempotency key → the generation's id. */
 export async function startGeneration(token, sourceText, key, signal) {
@@ -92,13 +133,22 @@ export async function startGeneration(token, sourceText, key, signal) {
   return generation_id;
 }
 
-/** → {generation, etag} as soon as it differs from `etag`, null if nothing changed for 25 s. */
-export async function readGeneration(token, id, etag, signal) {
-  const headers = etag ? { "If-None-Match": etag } : {};
-  const response = await call("GET", `ai/generations/${id}?wait=${etag ? 25 : 0}`, token, { headers, signal });
-  if (response.status === 304) return null;
-  const generation = await readJson(response, (answer) => answer.status);
-  return { generation, etag: response.headers.get("ETag") ?? "" };
+/** → the generation as it is now. */
+export async function readGeneration(token, id) {
+  return readJson(await call("GET", `ai/generations/${id}`, token), (answer) => answer.status);
+}
+
+/**
+ * Calls `show` with each card of the generation as it is kept, and the id of its event; those after the event `last`, if
+ * it is given → {status, incomplete} once it has ended. A Failure "network" is a stream that broke off.
+ */
+export async function followGeneration(token, id, { last, signal, show }) {
+  const headers = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
+  const response = await call("GET", `ai/generations/${id}/events`, token, { headers, signal });
+  for await (const event of events(response)) {
+    if (event.name === "done") return event.data;
+    if (event.name === "suggestion") show(keptCardOf(event.data), event.id);
+  }
 }
 
 export const cancelGeneration = (token, id) => call("DELETE", `ai/generations/${id}`, token);
@@ -119,19 +169,22 @@ const DECISIONS = { proposed: "open", accepted: "accepted", accepted_edited: "ac
 export async function readSuggestions(token, id, signal) {
   const response = await call("GET", `ai/generations/${id}/suggestions`, token, { signal });
   const { suggestions } = await readJson(response, (answer) => Array.isArray(answer.suggestions));
-  return suggestions.map((card) => {
-    const decision = DECISIONS[card.status];
-    const sent = decision === "accepted" ? { front: card.front, back: card.back } : {};
-    return {
-      id: card.id,
-      generation: card.generation_id,
-      front: card.front,
-      back: card.back,
-      decision,
-      edited: card.status === "accepted_edited",
-      sent: { id: card.id, status: decision, ...sent },
-    };
-  });
+  return suggestions.map(keptCardOf);
+}
+
+function keptCardOf(suggestion) {
+  const { id, generation_id: generation, status } = suggestion;
+  const card = cardOf(suggestion);
+  const decision = DECISIONS[status];
+  const sent = decision === "accepted" ? { front: card.front, back: card.back } : {};
+  return {
+    ...card,
+    id,
+    generation,
+    decision,
+    edited: status === "accepted_edited",
+    sent: { id, status: decision, ...sent },
+  };
 }
 
 /** [{id, status, front?, back?}] of one generation; all are saved, or none. */

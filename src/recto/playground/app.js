@@ -1,12 +1,13 @@
-import { Failure, ankiDeck, generate } from "./api.js";
+import { Failure, ankiDeck, generate, readExample } from "./api.js";
 import * as background from "./background.js";
 import { duration, explain, hideFailure, showFailure } from "./failures.js";
 import { csv, download, readText } from "./files.js";
-import { announce, element, count, hideNotice, notify, number, on, stateToRestore } from "./page.js";
+import { announce, element, count, hideNotice, notify, number, on } from "./page.js";
 import { refreshPast, registerPast } from "./past.js";
 import { makeAll } from "./pictures.js";
+import { focusText, write } from "./reading.js";
 import { sendReviews } from "./review.js";
-import { acceptAll, addCards, renderCards } from "./table.js";
+import { acceptAll, addCards, announceArrived, renderCards, showIncomplete } from "./table.js";
 import { accepted, characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
 
 const MIN_LENGTH = 1000;
@@ -30,11 +31,14 @@ function measure() {
         : `at least ${number(MIN_LENGTH)}`;
   element("shorten").hidden = length <= MAX_LENGTH;
   element("generate").disabled = !fits || isBusy();
-  element("clear").hidden = !work.source && !work.cards.length;
+  const isEmpty = !work.source && !work.cards.length;
+  element("clear").hidden = isEmpty;
+  element("example").hidden = element("sample").hidden = !isEmpty;
   return fits;
 }
 
 function setSource(text) {
+  write(true);
   element("source").value = text;
   work.source = element("source").value; // line breaks as the browser keeps them
   measure();
@@ -56,15 +60,27 @@ async function openFile(file) {
   const { source } = work;
   setSource(text);
   element("source").focus();
-  notify(`Opened “${file.name}”.`, source.trim() ? { source } : null);
+  notify(`Opened “${file.name}”.`, source.trim() ? backTo({ source }) : {});
 }
 
-function undo() {
-  Object.assign(work, stateToRestore());
-  hideNotice();
-  render();
-  save();
-  element("source").focus();
+/** A notice's way back to these fields of `work`. */
+function backTo(fields) {
+  const undo = () => {
+    Object.assign(work, fields);
+    render();
+    save();
+    focusText();
+  };
+  return { undo };
+}
+
+async function tryExample() {
+  try {
+    setSource(await readExample());
+    element("generate").focus();
+  } catch (error) {
+    fail(error, tryExample);
+  }
 }
 
 // ---- the call
@@ -87,20 +103,30 @@ function makeFlashcards() {
   if (isBusy() || !measure()) return announce(element("hint").textContent);
   hideFailure();
   hideNotice();
+  showIncomplete("");
   if (work.background) background.start(work.source.trim(), inBackground);
   else waitForFlashcards();
 }
 
 async function waitForFlashcards() {
   const controller = (call = new AbortController());
-  const clock = showProgress();
-  try {
-    addCards(await generate(token(), work.source.trim(), controller.signal));
+  let arrived = 0;
+  const show = (card) => {
+    addCards([card]);
+    arrived += 1;
     element("access").open = false;
+  };
+  const clock = showProgress((seconds) =>
+    arrived ? "Writing cards" : seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual",
+  );
+  try {
+    const incomplete = await generate(token(), work.source.trim(), controller.signal, show);
+    announceArrived(arrived, incomplete);
   } catch (error) {
     if (error.name === "AbortError") {
-      notify("Cancelled. Your text is still here; the server may count the request all the same.");
-      element("source").focus();
+      const kept = arrived ? "The cards that came are" : "Your text is still";
+      notify(`Cancelled. ${kept} here; the server may count the request all the same.`);
+      if (!arrived) focusText();
     } else {
       fail(error, makeFlashcards);
     }
@@ -110,7 +136,8 @@ async function waitForFlashcards() {
   }
 }
 
-function showProgress(stage = (seconds) => (seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual")) {
+/** Show how long it takes, and what `stage(seconds)` says, unless it is null. */
+function showProgress(stage) {
   const start = Date.now();
   const update = () => {
     const seconds = Math.floor((Date.now() - start) / 1000);
@@ -135,6 +162,7 @@ let clock = 0;
 const inBackground = {
   begin() {
     hideFailure();
+    showIncomplete("");
     element("stage").textContent = "Handing over your text";
     clock = showProgress(null);
   },
@@ -151,6 +179,7 @@ const inBackground = {
 const fileName = (ending) => `${work.deck.trim() || "Recto"}.${ending}`;
 
 function downloadCsv() {
+  hideNotice(); // what is downloaded is decided
   download(csv(accepted()), fileName("csv"));
   announce("CSV downloaded.");
 }
@@ -158,6 +187,7 @@ function downloadCsv() {
 async function downloadAnki() {
   if (element("anki").ariaBusy === "true") return;
   hideFailure();
+  hideNotice();
   element("anki").ariaBusy = "true";
   announce("Building the Anki deck.");
   const cards = accepted().map(({ front, back, picture }) => ({ front, back, renderId: picture?.renderId }));
@@ -207,17 +237,19 @@ on("shorten", "click", () => {
   const { source } = work;
   setSource(shortened(work.source));
   element("source").focus();
-  notify(`Kept the first ${count(characters(work.source), "character")}.`, { source });
+  notify(`Kept the first ${count(characters(work.source), "character")}.`, backTo({ source }));
 });
 on("clear", "click", () => {
   const { source, cards } = work;
   Object.assign(work, { source: "", cards: [] });
   hideFailure();
+  showIncomplete("");
   render();
   save();
   element("source").focus();
-  notify("Text and cards are cleared.", { source, cards });
+  notify("Text and cards are cleared.", backTo({ source, cards }));
 });
+on("example", "click", tryExample);
 on("open", "click", () => element("file").click());
 on("file", "change", () => {
   const [file] = element("file").files;
@@ -232,10 +264,8 @@ on("background", "change", () => {
 });
 on("dismiss", "click", () => {
   hideFailure();
-  element("source").focus();
+  focusText();
 });
-on("undo", "click", undo);
-on("close-notice", "click", hideNotice);
 on("accept-all", "click", acceptAll);
 on("csv", "click", downloadCsv);
 on("anki", "click", downloadAnki);

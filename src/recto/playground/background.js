@@ -1,28 +1,24 @@
 // A generation in the background, from the button to its cards. `work.job` is {key, source} until the server has
-// accepted it, {id} from then on; a reload continues from there.
+// accepted it, {id, last} from then on, `last` the event of the last card that came; a reload continues from there.
 
 import {
   Failure,
   cancelGeneration,
+  followGeneration,
   newKey,
   readGeneration,
-  readSuggestions,
   retryGeneration,
   startGeneration,
 } from "./api.js";
 import { explain } from "./failures.js";
 import { announce, element, notify } from "./page.js";
-import { addCards } from "./table.js";
+import { addCards, announceArrived } from "./table.js";
 import { save, token, work } from "./work.js";
 
 const PAUSE_MS = 2000;
 // The server, or a proxy before it, cannot be reached. The generation does not need this page, so it waits.
 const AWAY = new Set(["network", "unexpected", "unavailable", "internal_error", "in_progress"]);
-
-const STAGES = {
-  pending: ({ attempts }) => (attempts ? `Waiting to try again, after attempt ${attempts}` : "Waiting for its turn"),
-  running: ({ attempts }) => (attempts > 1 ? `Reading your text, attempt ${attempts}` : "Reading your text"),
-};
+const FULL = new Set([...AWAY, "rate_limited"]); // too many streams of this user
 
 let following = null; // the AbortController of the generation that is followed
 
@@ -81,28 +77,24 @@ async function waitForEnd(job, signal, page) {
     save();
     page.changed();
   }
-  for (let etag = ""; ; ) {
-    const answer = await untilReached(() => readGeneration(token(), job.id, etag, signal), signal);
-    if (!answer) continue; // nothing changed
-    const { generation } = answer;
-    etag = answer.etag;
-    const stage = STAGES[generation.status];
-    if (!stage) return finish(job, generation, signal, page);
-    element("stage").textContent = stage(generation);
-  }
+  const ended = await untilReached(() => showCards(job, signal), signal, FULL);
+  const failed = ended.status === "failed" && (await untilReached(() => readGeneration(token(), job.id), signal));
+  clearJob(job);
+  if (failed) fail(failed, page);
+  else if (ended.status === "canceled") notify("This generation was cancelled.");
+  else announceArrived(work.cards.filter(({ generation }) => generation === job.id).length, ended.incomplete);
+  page.changed();
 }
 
-async function finish(job, generation, signal, page) {
-  if (generation.status === "succeeded") {
-    const cards = await untilReached(() => readSuggestions(token(), job.id, signal), signal);
-    clearJob(job);
-    addCards(cards);
-  } else {
-    clearJob(job);
-    if (generation.status === "canceled") notify("This generation was cancelled.");
-    else fail(generation, page);
-  }
-  page.changed();
+/** Show the generation's cards as they come, those after `job.last` → how it has ended. */
+function showCards(job, signal) {
+  element("stage").textContent = job.last ? "Writing cards" : "Reading your text";
+  const show = (card, event) => {
+    job.last = event;
+    element("stage").textContent = "Writing cards";
+    if (work.cards.every(({ id }) => id !== card.id)) addCards([card]);
+  };
+  return followGeneration(token(), job.id, { last: job.last, signal, show });
 }
 
 function fail({ generation_id, error, retry_at }, page) {
@@ -132,13 +124,13 @@ function clearJob(job) {
   save();
 }
 
-/** Repeat `request` until the server can be reached. */
-async function untilReached(request, signal) {
+/** Repeat `request` until it fails with none of the codes `passing`. */
+async function untilReached(request, signal, passing = AWAY) {
   for (;;) {
     try {
       return await request();
     } catch (error) {
-      if (!AWAY.has(error.code)) throw error;
+      if (!passing.has(error.code)) throw error;
       const text = "The server cannot be reached. Still trying";
       if (element("stage").textContent !== text) announce(text);
       element("stage").textContent = text;

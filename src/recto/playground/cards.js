@@ -1,17 +1,18 @@
-// One card: two sides, a decision, an editor, a picture.
+// One card: two sides, a decision, an editor, a picture. It shows both sides, or turns while it is studied.
 
 import * as pictures from "./pictures.js";
-import { characters } from "./work.js";
+import { characters, work } from "./work.js";
 
 const LONGEST = { front: 200, back: 500 };
 const SIDES = ["front", "back"];
+const DECISIONS = { accept: ["Accept", "Accepted"], reject: ["Reject", "Rejected"] };
 const template = document.getElementById("card");
 
 /**
  * An element for `card`, which it edits in place. `changed()` is called after every change worth keeping,
- * `announce(text)` with what a screen reader should say.
+ * `announce(text)` with what a screen reader should say, `moveOn()` after a decision by key.
  */
-export function cardElement(card, { changed, announce }) {
+export function cardElement(card, { changed, announce, moveOn }) {
   const root = template.content.firstElementChild.cloneNode(true);
   const parts = Object.fromEntries([...root.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
   const name = `card ${card.folio}`;
@@ -19,22 +20,30 @@ export function cardElement(card, { changed, announce }) {
   let turned = false;
 
   root.querySelector("article").setAttribute("aria-label", `Card ${card.folio}`);
-  parts["folio-recto"].textContent = `${card.folio}r`; // leaves are counted, not pages: 1 recto, 1 verso
-  parts["folio-verso"].textContent = `${card.folio}v`;
-  for (const action of ["edit", "illustrate", "accept", "reject"]) {
+  parts["folio-recto"].textContent = parts["folio-verso"].textContent = card.folio;
+  for (const part of [...SIDES, "doubt"]) parts[part].id = `card-${card.folio}-${part}`;
+  root.firstElementChild.setAttribute("aria-describedby", [...SIDES, "doubt"].map((part) => parts[part].id).join(" "));
+  for (const action of ["edit", "illustrate"]) {
     parts[action].setAttribute("aria-label", `${parts[action].textContent} ${name}`);
   }
 
   function render() {
     root.dataset.decision = card.decision;
     root.classList.toggle("is-turned", turned);
+    root.classList.toggle("is-editing", Boolean(card.draft));
     root.classList.toggle("is-edited", card.edited);
     for (const side of SIDES) parts[side].textContent = card[side];
-    parts.recto.ariaHidden = String(turned);
-    parts.verso.ariaHidden = String(!turned);
+    parts.doubt.hidden = card.grounded !== false || card.edited; // what was edited is the learner's own
+    parts.recto.ariaHidden = String(work.study && turned);
+    parts.verso.ariaHidden = String(work.study && !turned);
+    parts.turn.hidden = !work.study;
     parts.turn.setAttribute("aria-label", `Turn ${name} to its ${turned ? "front" : "back"}`);
-    parts.accept.setAttribute("aria-pressed", card.decision === "accepted");
-    parts.reject.setAttribute("aria-pressed", card.decision === "rejected");
+    for (const [action, [open, decided]] of Object.entries(DECISIONS)) {
+      const isDecided = card.decision === decided.toLowerCase();
+      parts[action].textContent = isDecided ? decided : open;
+      parts[action].setAttribute("aria-label", `${parts[action].textContent} ${name}`);
+      parts[action].setAttribute("aria-pressed", isDecided);
+    }
     parts.stage.hidden = parts.actions.hidden = Boolean(card.draft);
     parts.editor.hidden = !card.draft;
     renderPicture();
@@ -94,6 +103,9 @@ export function cardElement(card, { changed, announce }) {
     render();
   }
 
+  /** Bring all of it into view, its buttons too. */
+  const showEditor = () => parts.editor.scrollIntoView({ block: "nearest" });
+
   function closeEditor() {
     card.draft = null;
     render();
@@ -122,12 +134,13 @@ export function cardElement(card, { changed, announce }) {
 
   parts.turn.addEventListener("click", turn);
   parts.stage.addEventListener("click", () => {
-    if (getSelection().isCollapsed) turn(); // else the click ended a selection
+    if (work.study && getSelection().isCollapsed) turn(); // else the click ended a selection
   });
   parts.edit.addEventListener("click", () => {
     openEditor();
     changed();
-    parts[turned ? "back-draft" : "front-draft"].focus();
+    parts[work.study && turned ? "back-draft" : "front-draft"].focus();
+    showEditor();
   });
   parts.illustrate.addEventListener("click", () => replacing(parts.illustrate, pictures.illustrate, parts.undo));
   parts.again.addEventListener("click", () => replacing(parts.again, pictures.tryAgain, parts.undo));
@@ -147,6 +160,7 @@ export function cardElement(card, { changed, announce }) {
     for (const side of SIDES) card.draft[side] = parts[`${side}-draft`].value;
     measure();
     changed();
+    showEditor();
   });
   root.addEventListener("keydown", (event) => {
     if (card.draft) {
@@ -159,8 +173,9 @@ export function cardElement(card, { changed, announce }) {
     const action = { t: "turn", e: "edit", i: "illustrate", a: "accept", r: "reject" }[event.key.toLowerCase()];
     if (!neighbour && (!action || parts[action].hidden)) return;
     event.preventDefault();
-    neighbour?.querySelector("button:enabled")?.focus();
+    neighbour?.querySelector("article").focus();
     parts[action]?.click();
+    if (action in DECISIONS && card.decision !== "open") moveOn();
   });
 
   if (card.draft) openEditor();

@@ -9,20 +9,27 @@ export function announce(text) {
   element("status").textContent = text;
 }
 
-let undoState = null;
+let notice = {};
 
-/** Show a notice; `restore` holds the fields of `work` as Undo sets them, null if there is nothing to undo. */
-export function notify(text, restore = null) {
-  undoState = restore;
+/** Show a notice, with Undo if there is `undo()`. `close()` is called once it is gone, undone or not. */
+export function notify(text, { undo = null, close = null } = {}) {
+  hideNotice();
+  notice = { undo, close };
   element("notice-text").textContent = text;
-  element("undo").hidden = !undoState;
+  element("undo").hidden = !undo;
   element("notice").hidden = false;
   announce(text);
 }
 
 export function hideNotice() {
+  const { close } = notice;
+  notice = {};
   element("notice").hidden = true;
+  close?.();
 }
 
-/** The fields of `work` that Undo sets. */
-export const stateToRestore = () => undoState;
+on("undo", "click", () => {
+  notice.undo();
+  hideNotice();
+});
+on("close-notice", "click", hideNotice);

@@ -3,7 +3,7 @@
 import { Failure, cancelGeneration, listGenerations, readSuggestions, readUsage } from "./api.js";
 import { explain } from "./failures.js";
 import { announce, element, count, number, on } from "./page.js";
-import { addCards } from "./table.js";
+import { addCards, announceArrived, focusCard } from "./table.js";
 import { token, work } from "./work.js";
 
 const STATUS = { pending: "Waiting", running: "Running", succeeded: "Done", failed: "Failed", canceled: "Cancelled" };
@@ -70,7 +70,7 @@ function row(generation) {
     parts[action].setAttribute("aria-label", `${parts[action].textContent}: ${STATUS[status]}, ${time.format(when)}`);
   }
   if (possible.retry) countDown(parts.retry, Date.parse(generation.retry_at));
-  parts.open.addEventListener("click", () => reportingFailure(() => openCards(id)));
+  parts.open.addEventListener("click", () => reportingFailure(() => openCards(generation)));
   parts.follow.addEventListener("click", () => page.isBusy() || page.follow(id));
   parts.retry.addEventListener("click", () => page.isBusy() || page.retry(id));
   parts.erase.addEventListener("click", () => {
@@ -120,12 +120,17 @@ async function reportingFailure(action) {
 }
 
 /** Add its cards to the table, except those that are there already. */
-async function openCards(id) {
+async function openCards({ generation_id: id, incomplete }) {
   const existing = new Set(work.cards.map((card) => card.id));
   const cards = (await readSuggestions(token(), id)).filter((card) => !existing.has(card.id));
-  if (cards.length) return addCards(cards);
-  element("results-title").focus();
-  announce("Its cards are on the table already.");
+  if (!cards.length) {
+    element("results-title").focus();
+    return announce("Its cards are on the table already.");
+  }
+  const first = work.cards.length;
+  addCards(cards);
+  focusCard(first);
+  announceArrived(cards.length, incomplete);
 }
 
 async function erase(id) {

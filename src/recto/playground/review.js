@@ -7,8 +7,20 @@ import { save, token, work } from "./work.js";
 const reviewOf = ({ id, decision, front, back }) =>
   decision === "accepted" ? { id, status: decision, front, back } : { id, status: decision };
 
+let heldBack = []; // cards whose decision can still be undone: the server does not take it back
+
 const isUnsent = (card) =>
-  card.id && card.decision !== "open" && JSON.stringify(reviewOf(card)) !== JSON.stringify(card.sent);
+  card.id && !heldBack.includes(card) && card.decision !== "open" && JSON.stringify(reviewOf(card)) !== JSON.stringify(card.sent);
+
+/** Keep the decisions on these cards from the server until `sendHeldBack`. */
+export function holdBack(cards) {
+  heldBack = cards;
+}
+
+export function sendHeldBack() {
+  heldBack = [];
+  sendReviews();
+}
 
 let sending = false;
 

@@ -1,21 +1,31 @@
 // The cards on the table.
 
 import { cardElement } from "./cards.js";
-import { announce, element, count, hideNotice } from "./page.js";
-import { sendReviews } from "./review.js";
+import { explainIncomplete } from "./failures.js";
+import { announce, element, count, hideNotice, notify, on } from "./page.js";
+import { hover, light, read, registerReading, renderReading } from "./reading.js";
+import { holdBack, sendHeldBack, sendReviews } from "./review.js";
 import { accepted, save, work } from "./work.js";
 
-const newElement = (card) => cardElement(card, { changed, announce });
+function newElement(card) {
+  const root = cardElement(card, { changed, announce, moveOn: () => moveOn(card) });
+  root.addEventListener("focusin", () => light(card));
+  root.addEventListener("mouseenter", () => hover(card));
+  root.addEventListener("mouseleave", () => hover(null));
+  return root;
+}
 
 function changed() {
   summarise();
+  renderReading();
   save();
   sendReviews();
 }
 
-/** [{front, back, …}] → cards at the end of the table, the first of them in focus. */
+/** [{front, back, …}] → cards at the end of the table. The first of them gets the focus if nothing else has it. */
 export function addCards(proposals) {
   hideNotice(); // Undo would remove the new cards
+  const isFirst = isFocusFree();
   const existing = work.cards.length;
   const cards = proposals.map((proposal, index) => ({
     decision: "open",
@@ -26,21 +36,67 @@ export function addCards(proposals) {
   }));
   work.cards.push(...cards);
   element("cards").append(...cards.map(newElement));
+  read();
   changed();
-  (existing ? element("cards").children[existing].querySelector("button") : element("results-title")).focus();
-  announce(`${count(cards.length, "proposal")} arrived.`);
+  if (isFirst) focusCard(existing);
+}
+
+const pointAt = (cards) =>
+  work.cards.forEach((card, index) => element("cards").children[index].classList.toggle("is-lit", cards.includes(card)));
+
+export const focusCard = (index) => element("cards").children[index]?.querySelector("article").focus();
+
+/** Move the focus to the next card that is open, if there is one. */
+function moveOn(card) {
+  const at = work.cards.indexOf(card);
+  const next = [...work.cards.slice(at), ...work.cards].find(({ decision }) => decision === "open");
+  if (next) focusCard(work.cards.indexOf(next));
+  else announce("All cards are decided.");
+}
+
+/** Whether the learner waits for cards, at the button that cancels them or at the last card, which is decided. */
+function isFocusFree() {
+  const { activeElement } = document;
+  if (activeElement === document.body || element("progress").contains(activeElement)) return true;
+  return element("cards").contains(activeElement) && work.cards.every((card) => card.decision !== "open");
+}
+
+/** Say how many cards have come, and why there are not more. */
+export function announceArrived(number, incomplete) {
+  const reason = incomplete ? explainIncomplete(incomplete) : "";
+  showIncomplete(reason);
+  announce(`${count(number, "proposal")} arrived. ${reason}`.trim());
+}
+
+export function showIncomplete(reason) {
+  element("incomplete").textContent = reason;
 }
 
 export function renderCards() {
+  element("cards").classList.toggle("is-studying", work.study);
+  element("study").textContent = work.study ? "Back to review" : "Study";
   element("cards").replaceChildren(...work.cards.map(newElement));
   summarise();
+  renderReading();
 }
 
+/** Accept the open cards; the server hears of it when it can no longer be undone. */
 export function acceptAll() {
-  for (const card of work.cards) if (card.decision === "open") card.decision = "accepted";
-  renderCards();
-  changed();
-  announce(element("summary").textContent);
+  const cards = work.cards.filter(({ decision }) => decision === "open");
+  const decide = (from, to) => {
+    for (const card of cards) if (card.decision === from) card.decision = to;
+    renderCards();
+    changed();
+  };
+  hideNotice();
+  holdBack(cards);
+  decide("open", "accepted");
+  const undo = () => {
+    decide("accepted", "open");
+    element("accept-all").focus();
+  };
+  notify(`${count(cards.length, "card")} accepted.`, { undo, close: sendHeldBack });
+  element("undo").focus();
 }
 
 function summarise() {
@@ -56,3 +112,10 @@ function summarise() {
     (chosen ? `Both hold the ${count(chosen, "accepted card")}.` : "Accept at least one card to download it.") +
     (drafts ? ` ${count(drafts, "edit")} not saved yet.` : "");
 }
+
+on("study", "click", () => {
+  work.study = !work.study;
+  renderCards();
+  save();
+});
+registerReading({ select: (card) => focusCard(work.cards.indexOf(card)), point: pointAt });

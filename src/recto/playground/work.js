@@ -20,10 +20,19 @@ function write(key, value) {
   }
 }
 
-// {source, deck, background, job, cards: [{folio, front, back, decision: "open" | "accepted" | "rejected", edited, draft}]}
+// {source, deck, background, study, job, cards: [{folio, front, back, quote, start, end, grounded, decision: "open" |
+// "accepted" | "rejected", edited, draft}]}; the four of grounding are the API's.
 // A card that the server keeps has its `id`, its `generation` and what was last `sent` of it; for `job` see background.js,
 // for a card's `picture` pictures.js.
-export const work = { source: "", deck: "Recto", background: false, job: null, cards: [], ...JSON.parse(read(WORK) ?? "{}") };
+export const work = {
+  source: "",
+  deck: "Recto",
+  background: false,
+  study: false,
+  job: null,
+  cards: [],
+  ...JSON.parse(read(WORK) ?? "{}"),
+};
 
 export const save = () => write(WORK, JSON.stringify(work));
 
