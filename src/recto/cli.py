@@ -9,7 +9,7 @@ from datetime import date
 from itertools import cycle
 from pathlib import Path
 from threading import Event, Thread
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import click
@@ -26,6 +26,7 @@ from recto.settings import DatabaseSettings, DevelopmentSettings, ProviderSettin
 from recto.telemetry import configure_logging
 from recto.text.generate import Generation
 from recto.text.generate import generate as run_pipeline
+from recto.text.options import STYLES, Options
 from recto.text.source import SourceText
 
 # What is said in one line instead of a traceback.
@@ -137,10 +138,20 @@ def token(user_id: UUID) -> None:
 )
 @click.option("--output", "-o", type=click.File("wb", lazy=True), default="-", help="Instead of standard output.")
 @click.option("--model", help="Instead of OPENROUTER_MODEL.")
+@click.option("--count", type=click.IntRange(min=1), help="How many cards; as many as there are facts for if left out.")
+@click.option("--language", help="In which language, a BCP 47 tag such as pl; the text's own if left out.")
+@click.option("--focus", help='What to ask about: "dates", "the Calvin cycle".')
+@click.option("--style", type=click.Choice(STYLES), default=STYLES[0], show_default=True, help="Of the cards.")
 @click.option("--deck", default="Recto", show_default=True, help="The Anki deck's name.")
 @click.option("--sandbox", "use_sandbox", is_flag=True, help="Ask the built-in sandbox instead of a language model.")
 def generate(
-    file: Path, output_format: str | None, output: BinaryIO, model: str | None, deck: str, use_sandbox: bool
+    file: Path,
+    output_format: str | None,
+    output: BinaryIO,
+    model: str | None,
+    deck: str,
+    use_sandbox: bool,
+    **wanted: Any,
 ) -> None:
     """Make flashcards of FILE, or of standard input for "-". Needs neither a server nor a database.
 
@@ -160,19 +171,23 @@ def generate(
         else:
             settings = ProviderSettings.load(**({"openrouter_model": model} if model else {}))
         try:
+            bounds, options = runtime.bounds(settings), Options(**wanted)
+            if options.count and options.count > bounds.proposals:
+                raise click.UsageError(f"--count must be at most {bounds.proposals}, which MAX_PROPOSALS changes.")
             source = SourceText(_read(file))
             with _spinner("Asking " + settings.openrouter_model):
                 generation = run_pipeline(
                     runtime.openrouter(settings),
                     source,
                     model=settings.openrouter_model,
-                    bounds=runtime.bounds(settings),
+                    bounds=bounds,
+                    options=options,
                 )
         except UpstreamError as error:
             raise click.ClickException(f"{error.message} ({error.log_code}: {error.detail})") from None
         except RectoError as error:
             raise click.ClickException(error.message) from None
-    output.write(_render(generation, output_format, deck))
+    output.write(_render(generation, output_format, deck, options))
 
 
 def _read(file: Path) -> str:
@@ -192,13 +207,13 @@ def _is_terminal(name: str) -> bool:
         return device.isatty()
 
 
-def _render(generation: Generation, output_format: str, deck: str) -> bytes:
+def _render(generation: Generation, output_format: str, deck: str, options: Options) -> bytes:
     cards = [(proposal.front, proposal.back) for proposal in generation.proposals]
     match output_format:
         case "csv":
             return exports.to_csv(cards).encode()
         case "anki":
-            return exports.to_anki(cards, deck)
+            return exports.to_anki(cards, deck, clozes=range(len(cards)) if options.style == "cloze" else ())
     completion = generation.completion
     report = {
         "generation_id": None,  # nothing is recorded
@@ -209,6 +224,7 @@ def _render(generation: Generation, output_format: str, deck: str) -> bytes:
         "generated_count": len(cards),
         "dropped": dict(generation.drops),
         "incomplete": generation.incomplete,
+        "language": generation.language if options.language else None,
         "model": completion.model,
         "tokens_input": completion.tokens_input,
         "tokens_output": completion.tokens_output,

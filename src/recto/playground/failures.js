@@ -79,6 +79,11 @@ const EXPLANATIONS = {
     advice: "This is not your text’s fault. Try again in a minute.",
     again: true,
   },
+  upstream_refused: {
+    title: "This server’s account at the language model’s provider cannot be used.",
+    advice: "Nothing is wrong with your text. Tell the people who run this server: its log has the reason.",
+    again: false,
+  },
   internal_error: {
     title: "The server failed.",
     advice: "Try again. If it fails once more, tell the people who run this server.",
