@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from tempfile import mkdtemp
+from threading import Thread
 
 from gunicorn import util
 
@@ -77,11 +78,12 @@ def on_starting(server):
 
 
 def post_worker_init(worker):
-    """Let streams know when the process stops, and spare the garbage collector.
+    """Let streams know when the process stops, have the provider's key checked, and spare the garbage collector.
 
     It need not look at what lives as long as the process, nor many rounds over at waiting requests.
     """
     worker.wsgi.config["IS_STOPPING"] = lambda: not worker.alive
+    Thread(target=worker.wsgi.extensions["recto"].warn_of_refused_key, daemon=True).start()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -218,3 +218,11 @@ def test_many_users_at_once_each_get_their_own(service):
 
     with ThreadPoolExecutor(12) as threads:
         assert all(threads.map(go, users))
+
+
+def test_a_key_that_the_provider_refuses_is_told_at_the_start(start_service):
+    with start_service(OPENROUTER_API_KEY="wrong", WEB_CONCURRENCY="1", LOG_FORMAT="json") as service:
+        until(lambda: '"openrouter_key_refused"' in service.log.read_text())
+        failed = service.post()
+    assert (failed.status_code, failed.json()["error"]) == (502, "upstream_refused")
+    assert service.log.read_text().count("openrouter_key_refused") == 1

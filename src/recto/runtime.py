@@ -16,6 +16,7 @@ from recto.providers.outputs import Outputs
 from recto.providers.replicate import Replicate
 from recto.settings import ProviderSettings, Settings, SettingsError, WorkerSettings, default_data_dir
 from recto.storage import Storage, StorageError, open_storage
+from recto.telemetry import log
 from recto.text.proposals import Bounds
 from recto.times import Times
 from recto.tokens import KeySet, TokenVerifier
@@ -79,6 +80,11 @@ class WorkerRuntime:
             # A failed attempt of a job is logged and repeated by its own rules.
             openrouter=openrouter(settings, quick_retry=False),
         )
+
+    def warn_of_refused_key(self) -> None:
+        """Ask the provider about its key, and tell the operator if that is refused: no generation can succeed then."""
+        if status := self.openrouter.refusal_of_key():
+            log.warning("openrouter_key_refused", upstream_status=status)
 
     def close(self) -> None:
         """Write what is late, and give the database connections back."""

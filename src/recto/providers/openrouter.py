@@ -23,6 +23,7 @@ from recto.errors import (
     UpstreamConnectionError,
     UpstreamError,
     UpstreamHTTPError,
+    UpstreamRefused,
 )
 from recto.providers import openrouter_answers, openrouter_errors, openrouter_stream
 from recto.providers.deadline import streamed
@@ -36,7 +37,7 @@ _LONGEST_RETRY_PAUSE_S = 2.0
 _FORMATS = ("json_schema", "json_object", "plain")
 _FORMAT_REFUSALS = frozenset({400, 404, 415, 422})
 
-# Asking what a past call took.
+# Asking what a past call took, or about the key.
 _LOOK_TIMEOUT_S = 10.0
 
 # A model that refuses a form may learn it, or be served by another provider.
@@ -158,19 +159,29 @@ class OpenRouter:
 
     def spent(self, request_id: str) -> Spent | None:
         """Ask what a past call took; None if the provider does not know it, or not yet."""
-        url = f"{self._base_url}/generation?id={quote(request_id, safe='')}"
-        request = requests.Request("GET", url, headers=self._headers).prepare()
-        deadline = monotonic() + _LOOK_TIMEOUT_S
         try:
-            with translated(UpstreamConnectionError, deadline):
-                response = self._session.get_adapter(url).send(
-                    request,
-                    timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=_LOOK_TIMEOUT_S),  # type: ignore[arg-type]
-                )
-                answer = parse(read(response))
+            status, answer = self._look(f"generation?id={quote(request_id, safe='')}")
         except UpstreamError:
             return None
-        return openrouter_answers.spent(answer) if response.status_code == 200 else None
+        return openrouter_answers.spent(answer) if status == 200 else None
+
+    def refusal_of_key(self) -> int | None:
+        """Return the status with which the provider refuses the key; None if it takes it, or cannot be asked."""
+        try:
+            status, _ = self._look("key")
+        except UpstreamError:
+            return None
+        return status if status in UpstreamRefused.STATUSES else None
+
+    def _look(self, path: str) -> tuple[int, dict[str, Any]]:
+        url = f"{self._base_url}/{path}"
+        request = requests.Request("GET", url, headers=self._headers).prepare()
+        with translated(UpstreamConnectionError, monotonic() + _LOOK_TIMEOUT_S):
+            response = self._session.get_adapter(url).send(
+                request,
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=_LOOK_TIMEOUT_S),  # type: ignore[arg-type]
+            )
+            return response.status_code, parse(read(response))
 
     def _try(
         self,

@@ -116,6 +116,9 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+WRONG_KEY = "wrong"  # every other one is right
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -133,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(self.server.replicate.output(path))
             return
         scheme, _, key = self.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() not in ("bearer", "token") or not key.strip():
+        if scheme.lower() not in ("bearer", "token") or key.strip() in ("", WRONG_KEY):
             self.send(error(401, "authentication", "No auth credentials found"))
         elif path.startswith("/v1/"):
             reply = self.server.replicate.answer(self.command, path, dict(self.headers.items()), body)
