@@ -22,9 +22,8 @@ class Generation:
     """Proposals, and what they took: ``duration_ms`` is the wall time from prompt to proposals.
 
     ``drops`` counts the cards that the model wrote and Recto did not keep, by reason: those of ``proposals.parse``, and
-    ``other_language``. Of an answer with an audience
-    ``failure`` is what ended it after its first proposal, and ``first_proposal_ms`` when that was there. ``count``: the
-    cards that were asked for, if that was said.
+    ``other_language``. Of an answer with an audience ``failure`` is what ended it after its first proposal, and
+    ``first_proposal_ms`` when that was there. ``count``: the cards that were asked for, if that was said.
     """
 
     proposals: list[Proposal]
