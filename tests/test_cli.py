@@ -71,7 +71,7 @@ def test_an_operator_sees_what_all_users_models_are_worth(client, open_client):
     done = run("stats", environment=environment)
     assert done.returncode == 0
     *_, name, figures = done.stdout.decode().splitlines()
-    assert (name, figures.split()[:3]) == ("sandbox/extractive", ["1", "–", "2"])
+    assert (name, figures.split()[:3]) == ("sandbox/extractive", ["2", "–", "2"])
 
 
 @pytest.mark.parametrize("command", [["forget", "--user", "8f14e45f-ceea-467f-a0e6-1f5d9b7d1b1a"], ["stats"]])

@@ -53,6 +53,16 @@ def test_the_language_that_the_cards_are_in_is_told_where_one_was_asked_for(clie
     assert answer["dropped"]["other_language"] > 0
 
 
+def test_jobs_tell_their_language_and_statistics_are_by_it(client):
+    ask(client, "/generations")
+    ask(client, "/generations", language="en")
+    job_id = ask(client, "/ai/generations").json["generation_id"]
+    client.work()
+    assert client.get(f"/ai/generations/{job_id}").json["language"] == "en"
+    counted = {row["language"]: row["generations"] for row in client.get("/stats").json["models"]}
+    assert counted == {None: 1, "en": 2}
+
+
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     ("options", "message"),

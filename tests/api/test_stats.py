@@ -10,6 +10,7 @@ from tests.conftest import SOURCE_TEXT
 
 from recto.db import stats
 from recto.sandbox.server import start
+from recto.text import generate
 
 MODEL = "sandbox/extractive"
 BODY = {"source_text": SOURCE_TEXT}
@@ -27,6 +28,12 @@ def provider():
 @pytest.fixture
 def client(open_client, provider):
     return open_client(openrouter_base_url=provider.base_url)
+
+
+@pytest.fixture(autouse=True)
+def one_language(monkeypatch):
+    """No language is looked for: all cards of a model stand in one row."""
+    monkeypatch.setattr(generate, "detect", lambda _: None)
 
 
 def failing(body, fault):

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from .conftest import SOURCE
 
 SLOW = f"{SOURCE}\n[sandbox: slow]"
-BROKEN = f"{SOURCE}\n[sandbox: http-402]"
+BROKEN = f"{SOURCE}\n[sandbox: http-400]"
 
 
 @pytest.fixture
