@@ -519,6 +519,8 @@ def test_a_card_lights_its_sentence_and_a_sentence_finds_its_cards(page):
     expect(card(page, 2)).to_be_focused()
     card(page, 1).hover()
     expect(lit).to_have_text([first])
+    page.keyboard.press("ArrowRight")  # the mouse rests, the focus has moved
+    expect(lit).to_have_text([second])
     expect(page.locator("#margin .is-kept")).to_have_count(3)
     expect(page.locator("#coverage")).to_have_text("5 % has cards")
     expect(card(page, 4).get_by_text("The text does not say this.")).to_be_visible()
@@ -600,21 +602,28 @@ def test_a_failed_anki_download_is_explained(page):
 # The look
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(320, "light"), (390, "dark"), (768, "light"), (1024, "light"), (1280, "dark")]
-)
-def test_nothing_scrolls_sideways(page, width, scheme):
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 844})
+def test_nothing_scrolls_sideways(page):
     generate(page)
     rewrite(page, 1, "W" * 200, "w" * 500)
     button(page, "Edit card 2").click()
     answer_with(page, 400, {"error": "invalid_request", "message": "m" * 300}, **{"X-Request-ID": "i" * 128})
     expect(submit(page, "x" * 10_000)).to_be_focused()
     page.locator("#access summary").click()
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 21, 18)"
-    assert dark is (scheme == "dark")
+    for width, scheme in (
+        (320, "light"),
+        (390, "dark"),
+        (768, "light"),
+        (1024, "light"),
+        (1280, "dark"),
+        (1920, "dark"),
+    ):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 844})
+        for view in ("Study", "Back to review"):
+            assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+            button(page, view).click()
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 21, 18)"
+        assert dark is (scheme == "dark")
 
 
 def test_the_cards_are_in_view_without_scrolling(page):

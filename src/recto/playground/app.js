@@ -8,10 +8,9 @@ import { makeAll } from "./pictures.js";
 import { focusText, write } from "./reading.js";
 import { sendReviews } from "./review.js";
 import { acceptAll, addCards, announceArrived, renderCards, showIncomplete } from "./table.js";
+import { MAX_LENGTH, MIN_LENGTH, shortened } from "./text.js";
 import { accepted, characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
 
-const MIN_LENGTH = 1000;
-const MAX_LENGTH = 10_000;
 const SLOW_S = 30; // the server's own default deadline for its model
 
 // ---- the text
@@ -43,14 +42,6 @@ function setSource(text) {
   work.source = element("source").value; // line breaks as the browser keeps them
   measure();
   save();
-}
-
-/** The longest start of the text that fits, cut after a paragraph, else a sentence, else a word. */
-function shortened(text) {
-  const head = [...text.trim()].slice(0, MAX_LENGTH).join("");
-  const ends = [/[^]*\n(?=\s*\n)/, /[^]*[.!?…。！？]["”’»)]*(?=\s)/, /[^]*(?=\s)/];
-  const cut = ends.map((end) => head.match(end)?.[0].trimEnd() ?? "");
-  return cut.find((part) => characters(part) >= MAX_LENGTH * 0.8) ?? head;
 }
 
 async function openFile(file) {

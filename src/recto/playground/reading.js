@@ -7,8 +7,8 @@ import { work } from "./work.js";
 const SVG = "http://www.w3.org/2000/svg";
 
 let isWriting = false; // the field is shown although there are cards
-let focused = null; // the card whose part is lit, unless the mouse is on another
-let hovered = null;
+let focused = null; // the card whose part is lit,
+let hovered = null; // unless the mouse has since moved to another
 let parts = []; // {start, end, cards, mark, line} of the text, in order; what no card is made of is left out
 
 /** Show the text with its cards' parts, or the field where there are no cards or it is written in. */
@@ -37,6 +37,7 @@ export const focusText = () => element(element("source").hidden ? "passage" : "s
 /** Light the card's part of the text, and bring it into view. */
 export function light(card) {
   focused = card;
+  hovered = null;
   showLit();
   const passage = element("passage");
   const mark = passage.querySelector(".is-lit");
@@ -46,6 +47,7 @@ export function light(card) {
 
 /** Light the part of the card that the mouse is on; null when it has left. */
 export function hover(card) {
+  if (hovered === card) return;
   hovered = card;
   showLit();
 }

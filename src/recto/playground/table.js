@@ -10,7 +10,9 @@ import { accepted, save, work } from "./work.js";
 function newElement(card) {
   const root = cardElement(card, { changed, announce, moveOn: () => moveOn(card) });
   root.addEventListener("focusin", () => light(card));
-  root.addEventListener("mouseenter", () => hover(card));
+  root.addEventListener("mousemove", ({ movementX, movementY }) => {
+    if (movementX || movementY) hover(card); // else the page has moved, below the mouse
+  });
   root.addEventListener("mouseleave", () => hover(null));
   return root;
 }
