@@ -86,6 +86,7 @@ def headers(service, user_id, **more):
     return {"Authorization": f"Bearer {service.token(user_id)}", "Connection": "close"} | more
 
 
+@pytest.mark.soak
 def test_a_database_that_dies_while_twenty_wait_costs_no_answer_and_no_row(killable, provider, start_impatient):
     url, database = killable
     provider.gate.clear()
@@ -331,7 +332,7 @@ def assert_no_dollar_is_counted_twice(jobs, provider):
 
 
 def test_some_kills_at_random(killable, provider, start_impatient, start_worker):
-    rounds(5, killable, provider, start_impatient, start_worker)
+    rounds(2, killable, provider, start_impatient, start_worker)
 
 
 @pytest.mark.soak
