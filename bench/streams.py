@@ -108,7 +108,7 @@ class _Caller(Protocol):
         for moment in sent[self._cards :]:
             if is_counted:
                 self._seen.cards_ms.append((now - float(moment)) * 1000)
-        whole = self._received.endswith(b"0\r\n\r\n") or (not is_stream and b'"language"' in self._received)
+        whole = self._received.endswith(b"\r\n0\r\n\r\n") or (not is_stream and b'"language"' in self._received)
         cards = len(sent) if is_stream else whole * len(CARDS)
         if cards and not self._cards and is_counted:
             self._seen.first_ms.append((now - self._asked) * 1000)

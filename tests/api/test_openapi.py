@@ -32,14 +32,14 @@ CHECKS = [
     positive_data_acceptance,
     negative_data_rejection,
 ]
-# "held no" and "reported": of a text that is blank but for its ends the sandbox's model makes no card; and the session
+# "held no" and "must mend": of a text that is blank but for its ends the sandbox's model makes no card; and the session
 # that failed fails again when a long round has lasted until its retry is taken.
 BEYOND_A_SCHEMA = [
     "must not add up to more",
     "reviewed twice",
     "held no usable flashcard",
     "knows no",
-    "provider reported an error",
+    "must mend its account",
     "sent more than once",
     "must not contain control characters",
     "must be sent in the mode",

@@ -11,6 +11,8 @@ import requests
 from .conftest import until
 from .lossy_proxy import LossyProxy
 
+pytestmark = pytest.mark.soak  # each takes seconds
+
 KEY = {"Idempotency-Key": "a-key", "Connection": "close"}
 
 
