@@ -29,12 +29,11 @@ from bench.targets import (
 )
 
 RESULTS = Path(__file__).with_name("results.md")
-JOBS_RESULTS = Path(__file__).with_name("results_jobs.md")
-STREAMS_RESULTS = Path(__file__).with_name("results_streams.md")
-RENDERS_RESULTS = Path(__file__).with_name("results_renders.md")
+# Parts with a table of their own, in results_<part>.md.
+ALONE = {"jobs": jobs.measure, "renders": renders.measure, "streams": streams.measure}
 CLIENTS = (1, 16, 64)
 IN_FLIGHT, DELAY_S = 1000, 2.0
-PARTS = ("provider", "pass-through", "service", "stages", "jobs", "renders", "streams")
+PARTS = ("provider", "pass-through", "service", "stages", *ALONE)
 
 Runs = dict[tuple[str, str], list[report.Measurement]]
 
@@ -53,23 +52,17 @@ def main() -> None:
         folder.chmod(0o755)  # Postgres, which does not run as root, must be able to walk through it
         database = stack.enter_context(postgres(folder))
         sections = [report.machine(database.version)]
-        if args.only not in ("stages", "jobs", "renders", "streams"):
+        if args.only not in ("stages", *ALONE):
             runs = _closed(parts, database, folder, args.quick) | _open(parts, database, folder, args.quick)
             sections.append(report.loads(runs))
         if "stages" in parts:
             sections.append(report.stages(_stages(database, folder)))
         tables = {RESULTS: "\n\n".join(sections)}
-        if "jobs" in parts:
-            tables[JOBS_RESULTS] = f"{report.machine(database.version)}\n\n{jobs.measure(database, folder, args.quick)}"
-        if "renders" in parts:
-            tables[RENDERS_RESULTS] = (
-                f"{report.machine(database.version)}\n\n{renders.measure(database, folder, args.quick)}"
-            )
-        if "streams" in parts:
-            tables[STREAMS_RESULTS] = (
-                f"{report.machine(database.version)}\n\n{streams.measure(database, folder, args.quick)}"
-            )
-    if args.only in ("jobs", "renders", "streams"):
+        for part, measure in ALONE.items():
+            if part in parts:
+                table = measure(database, folder, args.quick)
+                tables[RESULTS.with_name(f"results_{part}.md")] = f"{report.machine(database.version)}\n\n{table}"
+    if args.only in ALONE:
         del tables[RESULTS]
     for path, text in tables.items():
         print(text)

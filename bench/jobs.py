@@ -3,7 +3,6 @@
 import json
 import random
 import time
-import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,7 @@ import requests
 from bench import payload
 from bench.processes import cpu_s, memory
 from bench.report import table
-from bench.targets import JWT_SECRET, Postgres, Target, provider, service, service_environment, worker
+from bench.targets import JWT_SECRET, Postgres, Target, counted, provider, service, service_environment, worker
 from recto.db import starts
 from recto.db.pool import open_pool
 from recto.db.starts import NewJob
@@ -74,7 +73,7 @@ def _asked_for(database: Postgres, folder: Path, jobs: int) -> Iterable[list[str
 
 def _done(database: Postgres, folder: Path, *, delay_s: float, jobs: int, concurrency: int) -> Iterable[list[str]]:
     with provider(delay_s) as upstream, _Jobs(database) as enqueued:
-        before = _calls(upstream)
+        before = counted(upstream, "calls")
         enqueued.add(jobs)
         with ExitStack() as workers:
             began = time.perf_counter()
@@ -86,7 +85,7 @@ def _done(database: Postgres, folder: Path, *, delay_s: float, jobs: int, concur
         first, last = enqueued.query("select min(started_at), max(finished_at) from generation_jobs")[0]
         once = enqueued.count("status = 'succeeded' and attempts = 1")
         debits = enqueued.query("select count(*) from usage_ledger")[0][0]
-        calls = _calls(upstream) - before
+        calls = counted(upstream, "calls") - before
     if not once == debits == calls == jobs:
         raise SystemExit(f"{jobs} jobs: {once} done once, {debits} debits, {calls} calls")
     working_s = (last - first).total_seconds()
@@ -173,11 +172,6 @@ def _forget(database: Postgres) -> None:
     with psycopg.connect(database.url) as conn:
         # All that hangs on jobs goes with them: attempts and suggestions.
         conn.execute("truncate generation_jobs, usage_ledger, generation_events, generations cascade")
-
-
-def _calls(upstream: Target) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{upstream.port}/calls", timeout=10) as answer:
-        return json.load(answer)
 
 
 def _percentiles(values: list[float]) -> str:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import psycopg
 from bench.load import Result
 from bench.processes import cpu_s
 from bench.report import table
-from bench.targets import JWT_SECRET, ROOT, Postgres, Target, provider, service, service_environment, worker
+from bench.targets import JWT_SECRET, ROOT, Postgres, Target, counted, provider, service, service_environment, worker
 from recto.db import images
 from recto.db.images import NewImage
 from recto.db.pool import open_pool
@@ -74,9 +73,9 @@ def _gets(database: Postgres, folder: Path, seconds: int) -> Iterable[list[str]]
     with provider(0) as upstream, service(_environment(database, upstream, folder), folder) as target:
         jobs = _in_progress(database, IN_PROGRESS)
         asked = [_get(job) for job in jobs]
-        before = _look_ups(upstream)
+        before = counted(upstream, "look-ups")
         row = _send(target, folder, asked, GETS_PER_S, seconds)
-        looks = _look_ups(upstream) - before
+        looks = counted(upstream, "look-ups") - before
     sent = GETS_PER_S * (seconds + _UNCOUNTED_S)
     yield [
         f"{GETS_PER_S} GETs/s of {IN_PROGRESS} jobs in progress",
@@ -146,11 +145,6 @@ def _send(target: Target, folder: Path, sent: list[str], per_s: int, seconds: in
     result = Result(**json.loads(done.stdout.splitlines()[-1]))
     percentiles = map(result.percentile_ms, (50, 99, 100))
     return [*(f"{value:.1f}" for value in percentiles), str(sum(result.errors.values())), f"{spent_ms:.2f}"]
-
-
-def _look_ups(upstream: Target) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{upstream.port}/look-ups", timeout=10) as answer:
-        return json.load(answer)
 
 
 def _query(database: Postgres, statement: str) -> tuple:

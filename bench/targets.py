@@ -72,6 +72,12 @@ def provider(delay_s: float) -> Iterator[Target]:
         yield Target("provider itself", port, pid)
 
 
+def counted(upstream: Target, what: str) -> int:
+    """What the stand-in has counted so far: ``calls`` or ``look-ups``."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{upstream.port}/{what}", timeout=10) as answer:
+        return json.load(answer)
+
+
 @contextmanager
 def passthrough(environment: dict[str, str], folder: Path) -> Iterator[Target]:
     """The bare pass-through under gunicorn, with the service's worker class and numbers."""

@@ -3,7 +3,7 @@
 It makes question/answer proposals by rule, of the request's own text or about its topic, and plays, on demand, every
 failure of a real provider. It never stands in for a provider that failed, and it runs only where it was asked for.
 
-    server.py       HTTP on 127.0.0.1: start(), serve_forever()
+    server.py       HTTP on 127.0.0.1: start()
     faults.py       every failure by name; spoilt.py has those of the model, hostile.py the attacks, scripts.py how
                     an answer that comes in steps is described
     chat.py         the protocol: requests, answers, errors; streams.py sends answers as they are written and has

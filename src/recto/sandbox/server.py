@@ -39,12 +39,6 @@ def start(
     return SandboxServer(port, chunks_per_second, usd_per_token)
 
 
-def serve_forever(port: int) -> None:
-    """Serve on the calling thread until it is interrupted (KeyboardInterrupt, SystemExit), then close."""
-    with start(port):
-        threading.Event().wait()
-
-
 class SandboxServer:
     """A running sandbox.
 
