@@ -1,12 +1,15 @@
 """What views work with: the process's runtime, and answers made of the contract's models."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
 
 from flask import Response, current_app
 from pydantic import BaseModel
 
-from recto.errors import InvalidRequest
+from recto.errors import InvalidRequest, Unavailable
 from recto.runtime import Runtime
 
 
@@ -14,6 +17,17 @@ def runtime() -> Runtime:
     """Return what the process holds."""
     held: Runtime = current_app.extensions["recto"]
     return held
+
+
+@contextmanager
+def place(places: BoundedSemaphore, full: str, *, retry_after_s: float) -> Iterator[None]:
+    """Take one of the process's places for what needs much memory. Raises ``Unavailable``, which says ``full``."""
+    if not places.acquire(blocking=False):
+        raise Unavailable(full, retry_after_s=retry_after_s)
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def respond(body: BaseModel, status: int = 200, **headers: Any) -> Response:

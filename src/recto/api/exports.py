@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, g, request
 
 from recto.api.auth import require_user
-from recto.api.context import runtime
+from recto.api.context import place, runtime
 from recto.api.contract import ExportAnki
 from recto.api.operation import operation
 from recto.db import renders
@@ -55,9 +55,7 @@ def _files(render_ids: Collection[UUID]) -> Iterator[tuple[UUID, bytes]]:
     if held is None:
         raise NotFound("There is no such render.")
     renders.require_own(runtime().pool, g.user.id, render_ids)
-    if not _packing.acquire(blocking=False):
-        raise Unavailable("Too many decks with pictures are being made.", retry_after_s=_PACKING_S)
-    try:
+    with place(_packing, "Too many decks with pictures are being made.", retry_after_s=_PACKING_S):
         left = _MAX_PICTURES_MIB * 2**20
         for render_id in render_ids:
             data = _read(held, render_id)
@@ -66,8 +64,6 @@ def _files(render_ids: Collection[UUID]) -> Iterator[tuple[UUID, bytes]]:
                 raise InvalidRequest(f"The pictures of a deck must not have more than {_MAX_PICTURES_MIB} MiB.")
             yield render_id, data
             sleep(0)  # a folder is read without waiting: other requests get their turn
-    finally:
-        _packing.release()
 
 
 def _read(held: Images, render_id: UUID) -> bytes:

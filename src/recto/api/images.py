@@ -1,7 +1,7 @@
 """``/v1/generations``: pictures that Replicate makes, delivered by webhook."""
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from hashlib import sha256
 from threading import BoundedSemaphore
 from typing import TypeVar
@@ -14,7 +14,7 @@ from gevent.monkey import is_module_patched
 from recto import telemetry
 from recto.api import cursors
 from recto.api.auth import require_user
-from recto.api.context import parse_uuid, runtime
+from recto.api.context import parse_uuid, place, runtime
 from recto.api.idempotency import read_key
 from recto.api.image_contract import (
     CancelImage,
@@ -78,7 +78,7 @@ blueprint.before_request(require_user)
 def create() -> Response:
     """Have a picture made."""
     held = _held()
-    with _place_for_uploads():
+    with place(_reading, "Too many pictures are being sent.", retry_after_s=UPLOAD_S):
         fields, files = CreateImage.parse_form(request)
     key = _key(fields)
     request_hash = _request_hash(fields, files)
@@ -225,17 +225,6 @@ def delete(generation_id: str) -> Response:
     images.delete(runtime().pool, g.user.id, job_id)
     telemetry.image_event("deleted", user_id=g.user.id, job_id=job_id, prediction_id=None, status="deleted")
     return Response(status=204)
-
-
-@contextmanager
-def _place_for_uploads() -> Iterator[None]:
-    """Bound what uploads take of a process's memory. Raises ``Unavailable``."""
-    if not _reading.acquire(blocking=False):
-        raise Unavailable("Too many pictures are being sent.", retry_after_s=UPLOAD_S)
-    try:
-        yield
-    finally:
-        _reading.release()
 
 
 def _held() -> Images:
