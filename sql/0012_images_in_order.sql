@@ -34,6 +34,5 @@ drop function recto.inputs_not_needed;
 create trigger files_not_needed after update of status or delete on public.generation_jobs
     for each row when (old.payload ?| '{inputs,outputs}') execute function recto.files_not_needed();
 
--- focus: what a user wrote of what the cards shall be about.
 create or replace function recto.without_texts(payload jsonb) returns jsonb language sql immutable
-    return payload - '{source_text,topic,banlist,focus,prompt,inputs,outputs}'::text[];
+    return payload - '{source_text,topic,banlist,prompt,inputs,outputs}'::text[];
