@@ -156,7 +156,10 @@ def rounds(number, jobs, sandbox, start_service, start_worker, open_images, tmp_
             jobs.rows(
                 "update generation_jobs set run_at = now() where status = 'pending' and run_at > now() returning 1"
             )
-            return not jobs.rows("select 1 from generation_jobs where status in ('pending', 'running')")
+            # An obeyed order is gone a moment before its process is: a worker may still have to be replaced.
+            return fleet.all_died() and not jobs.rows(
+                "select 1 from generation_jobs where status in ('pending', 'running')"
+            )
 
         until(settled)
         assert_as_the_provider_has_it(jobs, made(sandbox, fleet.service))
