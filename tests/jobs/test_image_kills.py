@@ -134,14 +134,14 @@ def tell_again(sandbox, service):
         assert requests.post(prediction.webhook, data=body, headers=headers, timeout=30).status_code == 200
 
 
-def rounds(number, jobs, sandbox, start_service, start_worker, open_images, tmp_path):
-    """Let a web process and a worker die at a step each, so many times, and then look at what is left."""
+@pytest.mark.soak
+def test_twenty_kills_at_random_steps(jobs, sandbox, start_service, start_worker, open_images, tmp_path):
     seed = random.randrange(2**32)
     log.warning("seed %d", seed)  # shown if the test fails
     chance = random.Random(seed)
     with Fleet(start_service, start_worker, sandbox, tmp_path) as fleet:
         callers = Callers(fleet.service, chance)
-        for _ in range(number):
+        for _ in range(20):
             steps = chance.choice(SUBMIT), chance.choice(OUTPUTS)
             log.warning("%s; %s", *steps)
             fleet.order(*steps)
@@ -198,12 +198,3 @@ def assert_files_and_rows_agree(jobs, folder):
             assert picture.format == "JPEG"
     succeeded = jobs.rows("select id from generation_jobs where status = 'succeeded' order by id")
     assert jobs.rows("select job_id as id from renders order by job_id") == succeeded
-
-
-def test_a_few_kills_at_random_steps(jobs, sandbox, start_service, start_worker, open_images, tmp_path):
-    rounds(2, jobs, sandbox, start_service, start_worker, open_images, tmp_path)
-
-
-@pytest.mark.soak
-def test_twenty_kills_at_random_steps(jobs, sandbox, start_service, start_worker, open_images, tmp_path):
-    rounds(20, jobs, sandbox, start_service, start_worker, open_images, tmp_path)

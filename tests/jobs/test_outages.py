@@ -252,19 +252,19 @@ class Load:
         return accepted
 
 
-def rounds(number, killable, provider, start_service, start_worker):
-    """Let so many parts die under load, and then look at what is left."""
+@pytest.mark.soak
+def test_sixty_kills_at_random(killable, provider, start_impatient, start_worker):
     url, database = killable
     seed = random.randrange(2**32)
     log.warning("seed %d", seed)  # shown if the test fails
     provider.delay_s = 0.1
     with (
         open_pool(url, 2) as pool,
-        Fleet(url, database, start_service, start_worker, random.Random(seed)) as fleet,
+        Fleet(url, database, start_impatient, start_worker, random.Random(seed)) as fleet,
         ThreadPoolExecutor(10) as threads,
     ):
         jobs, load, hurt = Jobs(url, pool), Load(fleet, provider), Counter()
-        for _ in range(number):
+        for _ in range(60):
             asked = [threads.submit(load.ask, kind) for kind in Load.KINDS * 2]
             sleep(fleet.chance.uniform(0, 0.3))
             hurt[fleet.hurt()] += 1
@@ -329,12 +329,3 @@ def assert_the_ledger_is_right(jobs):
 def assert_no_dollar_is_counted_twice(jobs, provider):
     (known,) = jobs.rows("select coalesce(sum(cost_usd), 0) as usd from recto.costs")
     assert known["usd"] <= sum(provider.calls.values()) * Decimal("0.001")
-
-
-def test_some_kills_at_random(killable, provider, start_impatient, start_worker):
-    rounds(2, killable, provider, start_impatient, start_worker)
-
-
-@pytest.mark.soak
-def test_sixty_kills_at_random(killable, provider, start_impatient, start_worker):
-    rounds(60, killable, provider, start_impatient, start_worker)
