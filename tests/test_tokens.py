@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import datetime, timedelta
 from threading import Event
 from uuid import uuid4
 
@@ -384,6 +385,73 @@ def test_a_rotated_key_is_found_by_one_refetch(verifier, address):
     with pytest.raises(Unauthorized):  # revoked
         verifier.verify(sign(EC_KEY, "ES256", "ec"))
     assert address.calls == 2
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The tokens whose signatures were verified."""
+    tokens, decode = [], jwt.PyJWT.decode
+    monkeypatch.setattr(
+        jwt.PyJWT,
+        "decode",
+        lambda decoder, token, *args, **kwargs: tokens.append(token) or decode(decoder, token, *args, **kwargs),
+    )
+    return tokens
+
+
+def test_a_token_is_verified_once(verifier, decoded):
+    tokens = [sign(SECRET, "HS256"), sign(EC_KEY, "ES256", "ec", sub=str(other := uuid4()))]
+    for _ in range(3):
+        assert [verifier.verify(token).id for token in tokens] == [USER, other]
+    assert decoded == tokens
+
+
+def test_a_bad_token_is_refused_each_time(verifier, decoded):
+    token = sign("another secret, long enough for HS256", "HS256")
+    for _ in range(2):
+        with pytest.raises(Unauthorized):
+            verifier.verify(token)
+    assert decoded == [token, token]
+
+
+def test_a_known_token_expires(verifier, monkeypatch):
+    token = sign(SECRET, "HS256")
+    verifier.verify(token)
+    now = time.time()
+    monkeypatch.setattr("recto.tokens.time", lambda: now + 3629)
+    assert verifier.verify(token).id == USER
+    monkeypatch.setattr("recto.tokens.time", lambda: now + 3631)
+    monkeypatch.setattr("jwt.api_jwt.datetime", Later)
+    with pytest.raises(Unauthorized, match="expired"):
+        verifier.verify(token)
+
+
+class Later(datetime):
+    """A clock that is an hour and a minute ahead."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(minutes=61)
+
+
+def test_a_known_token_is_forgotten_with_its_key(verifier, address, decoded):
+    token = sign(EC_KEY, "ES256", "ec")
+    verifier.verify(token)
+    address.now += 601  # the same keys, fetched anew
+    assert verifier.verify(token).id == USER
+    assert decoded == [token, token]
+    address.keys = {"keys": []}
+    address.now += 601
+    with pytest.raises(Unauthorized):
+        verifier.verify(token)
+
+
+def test_so_many_tokens_are_known_at_once_and_no_more(verifier, decoded, monkeypatch):
+    monkeypatch.setattr("recto.tokens._MOST_KNOWN", 2)
+    one, two, three = tokens = [sign(SECRET, "HS256", sub=str(uuid4())) for _ in range(3)]
+    for token in (*tokens, three, two, one):
+        verifier.verify(token)
+    assert decoded == [one, two, three, one]
 
 
 def test_made_up_key_ids_do_not_make_us_ask_all_the_time(verifier, address):

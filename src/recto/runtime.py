@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Any, Self
 
 from recto.db.commit import Commits
+from recto.db.generations import Records
 from recto.db.leases import Leases
 from recto.db.listener import JobChanges
 from recto.db.pool import Pool, open_pool
@@ -68,6 +69,7 @@ class WorkerRuntime:
     pool: Pool
     leases: Leases
     commits: Commits
+    records: Records
     openrouter: OpenRouter
     bounds: Bounds
     images: Images | None
@@ -128,6 +130,7 @@ def _opened(settings: WorkerSettings, times: Times, pool_size: int, patience_s: 
         "pool": pool,
         "leases": Leases(pool, lease_s=times.lease_s, renew_every_s=times.renew_every_s),
         "commits": Commits(patience_s),
+        "records": Records(pool),
         "bounds": bounds(settings),
         "images": Images.open(settings),
     }

@@ -8,6 +8,7 @@ compared, never trusted; ``jku``, ``x5u`` and ``jwk`` are not read at all.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from threading import Lock
 from time import monotonic, time
 from typing import Any
@@ -29,6 +30,9 @@ LEEWAY_S = 30
 _KEYS_LIVE_S = 600
 # An unknown key id asks for a fresh set, but made-up ids must not make us fetch all the time.
 _REFETCH_AFTER_S = 30
+
+# A token is verified once, and then known by its digest for as long as it is valid. Each takes some 300 bytes.
+_MOST_KNOWN = 10_000
 
 # The key type and curve of each algorithm.
 _KEY_TYPES = {"ES256": ("EC", "P-256"), "RS256": ("RSA", None), "EdDSA": ("OKP", "Ed25519")}
@@ -99,6 +103,20 @@ def _usable(keys: list[Any]) -> list[tuple[str, PyJWK]]:
     return usable
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A token that was found valid: until when, in seconds since the epoch, and by which key of the project's."""
+
+    user: User
+    expires_at: float
+    key: PyJWK | None
+
+    def is_valid(self, keys: KeySet | None) -> bool:
+        """Whether it has not expired, nor its key been replaced or removed."""
+        is_current = self.key is None or (keys is not None and keys.find(str(self.key.key_id)) is self.key)
+        return is_current and time() < self.expires_at
+
+
 class TokenVerifier:
     """Verifies access tokens. At least one of ``secret`` (HS256) and ``keys`` (asymmetric) must be given.
 
@@ -116,9 +134,20 @@ class TokenVerifier:
         self._issuer = issuer
         self._allow_anonymous = allow_anonymous
         self._decoder = jwt.PyJWT()
+        self._known: dict[bytes, _Known] = {}
 
     def verify(self, token: str) -> User:
         """Return the token's user. Raises ``Unauthorized`` with a reason that names no part of the token."""
+        digest = sha256(token.encode(errors="surrogatepass")).digest()
+        known = self._known.get(digest)
+        if known is None or not known.is_valid(self._keys):
+            known = self._verify(token)
+            while len(self._known) >= _MOST_KNOWN:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[digest] = known
+        return known.user
+
+    def _verify(self, token: str) -> _Known:
         try:
             key, algorithm = self._key(_unverified_header(token))
             claims = self._decoder.decode(
@@ -134,7 +163,7 @@ class TokenVerifier:
             raise Unauthorized("The access token has expired. Sign in again.") from error
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise Unauthorized("The access token is not valid.") from error
-        return self._user(claims)
+        return _Known(self._user(claims), int(claims["exp"]) + LEEWAY_S, key if isinstance(key, PyJWK) else None)
 
     def _key(self, header: dict[str, Any]) -> tuple[Any, str]:
         key_id = header.get("kid")

@@ -1,14 +1,18 @@
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from recto.calls import Call
 from recto.db import generations, starts, usage
-from recto.db.pool import as_user, open_pool
+from recto.db.pool import as_user, claims, open_pool
 from recto.db.starts import Lease, NewJob
+from recto.db.together import Together, _Caller
 from recto.errors import UpstreamTimeout
 from recto.providers.openrouter import Completion
 from recto.text.generate import Generation
@@ -32,7 +36,7 @@ def pool(database):
 
 
 def record(pool, user):
-    return generations.record(pool, user, uuid4(), SOURCE, GENERATION, counted=False)
+    return generations.Records(pool).record(user, uuid4(), SOURCE, GENERATION, counted=False)
 
 
 def reserve(pool, user, job_id):
@@ -55,11 +59,33 @@ def test_a_record_that_is_repeated_is_the_same(pool, database, counted):
     user, job_id = uuid4(), uuid4()
     if counted:
         reserve(pool, user, job_id)
-    ids = {generations.record(pool, user, job_id, SOURCE, GENERATION, counted=counted) for _ in range(3)}
+    ids = {generations.Records(pool).record(user, job_id, SOURCE, GENERATION, counted=counted) for _ in range(3)}
     assert len(ids) == 1
     with psycopg.connect(database) as conn:
         assert conn.execute("select count(*) from generations").fetchone() == (1,)
         assert conn.execute("select count(*) from usage_ledger").fetchone() == (int(counted),)
+
+
+def test_generations_of_many_users_that_end_at_once_are_each_theirs(pool):
+    users = [uuid4() for _ in range(40)]
+    records = generations.Records(pool)
+    with ThreadPoolExecutor(40) as threads:
+        ids = list(threads.map(lambda user: records.record(user, uuid4(), SOURCE, GENERATION, counted=False), users))
+    assert [[row.id for row in generations.newest(pool, user, before=None, limit=5)] for user in users] == [
+        [record_id] for record_id in ids
+    ]
+
+
+def test_one_that_the_database_refuses_harms_no_other(pool):
+    row = (claims(user := uuid4()), user, uuid4(), "m", 1, "0" * 64, 1000, 1, "1", None, None, None, False)
+    good = (*row, None, Jsonb({}), None, Jsonb(["gen-1", "gen-2"]), None, None)
+    bad = (*good[:4], -1, *good[5:])
+    insert = Together(partial(generations._insert, pool))
+    insert._waiting.append(caller := _Caller(bad))
+    (record_id,) = [insert.write(good)]
+    assert [found.id for found in generations.newest(pool, user, before=None, limit=5)] == [record_id]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        caller.result()
 
 
 @pytest.mark.parametrize("counted", [False, True])
@@ -82,7 +108,7 @@ def test_a_reservation_ends_with_its_record(pool, database):
     for job_id in jobs:
         reserve(pool, user, job_id)
     assert usage.find(pool, user, 5).reserved == 2
-    generations.record(pool, user, jobs[0], SOURCE, GENERATION, counted=True)
+    generations.Records(pool).record(user, jobs[0], SOURCE, GENERATION, counted=True)
     generations.record_error(
         pool, user, jobs[1], SOURCE, UpstreamTimeout("late"), model="m", prompt_version="1", counted=True
     )

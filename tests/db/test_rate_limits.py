@@ -72,6 +72,14 @@ def test_simultaneous_hits_are_counted_exactly(limiter):
     assert allowed.count(True) == 10
 
 
+def test_hits_that_are_counted_together_are_counted_one_after_the_other(pool):
+    storage = PostgresStorage(pool=pool)
+    storage.hit([("user a", 60), ("ip", 600)])
+    asked = [[("user a", 60), ("ip", 600)], [("user b", 60), ("ip", 600)], [("user a", 60)]]
+    counts = [[hits for hits, _ in counts] for counts in storage._hit_all(asked)]
+    assert counts == [[2, 2], [1, 3], [3]]
+
+
 @pytest.mark.parametrize("call", ["hit", "look"])
 def test_ended_windows_are_swept_away(pool, database, call):
     storage = PostgresStorage(pool=pool)

@@ -1,8 +1,10 @@
 """The tables ``generations`` and ``generation_error_logs``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 from psycopg import Connection
@@ -10,6 +12,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from recto.db.pool import Pool, as_service, as_user, claims
+from recto.db.together import Together
 from recto.errors import InvalidRequest, NotFound, ReviewedHere, UpstreamError
 from recto.text.generate import Generation
 from recto.text.source import SourceText
@@ -57,8 +60,16 @@ class GenerationErrorLogRow:
 _MAX_ID = 2**63 - 1
 
 _RECORD = """
-    select recto.record_generation(%s, %s, %s, %s, %s::int, %s, %s::int, %s::int, %s, %s::int, %s::int, %s::numeric, %s,
-        %s, %s, %s::int, %s::text[], %s::int, %s)
+    select recto.record_generation(claims, user_id, job_id, model, generated_count, source_text_hash,
+        source_text_length, generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, counted,
+        incomplete, dropped, first_proposal_ms, array(select jsonb_array_elements_text(untold)), grounded_count,
+        language)
+    from unnest(%s::text[], %s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::text[], %s::int[], %s::int[],
+        %s::text[], %s::int[], %s::int[], %s::numeric[], %s::bool[], %s::text[], %s::jsonb[], %s::int[], %s::jsonb[],
+        %s::int[], %s::text[])
+    as record (claims, user_id, job_id, model, generated_count, source_text_hash, source_text_length,
+        generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, counted, incomplete, dropped,
+        first_proposal_ms, untold, grounded_count, language)
 """
 _RECORD_ERROR = """
     select recto.record_generation_error(%s, %s, %s, %s, %s, %s::int, %s, %s, %s::int, %s::int, %s::numeric, %s,
@@ -90,27 +101,31 @@ _REPORT_ACCEPTED = """
 """
 
 
-def record(
-    pool: Pool,
-    user_id: UUID,
-    job_id: UUID,
-    source: SourceText,
-    generation: Generation,
-    *,
-    counted: bool,
-    grounded_count: int | None = None,
-    language: str | None = None,
-) -> int:
-    """Insert the generation under the user's identity, in one round trip, and return its id.
+class Records:
+    """Inserts generations, each under its user's identity; those that end at the same time go in one round trip."""
 
-    ``counted``: it holds a reservation, made under ``job_id``, which becomes a debit. ``grounded_count``: proposals
-    that the text supports; None if that was not looked at. ``language``: of the cards, if that was. Repeating it
-    changes nothing.
-    """
-    completion = generation.completion
-    with pool.connection() as conn:
-        row = conn.execute(
-            _RECORD,
+    def __init__(self, pool: Pool) -> None:
+        self._rows = Together(partial(_insert, pool))
+
+    def record(
+        self,
+        user_id: UUID,
+        job_id: UUID,
+        source: SourceText,
+        generation: Generation,
+        *,
+        counted: bool,
+        grounded_count: int | None = None,
+        language: str | None = None,
+    ) -> int:
+        """Insert the generation and return its id.
+
+        ``counted``: it holds a reservation, made under ``job_id``, which becomes a debit. ``grounded_count``: proposals
+        that the text supports; None if that was not looked at. ``language``: of the cards, if that was. Repeating it
+        changes nothing.
+        """
+        completion = generation.completion
+        return self._rows.write(
             (
                 claims(user_id),
                 user_id,
@@ -128,13 +143,17 @@ def record(
                 generation.incomplete,
                 Jsonb(generation.drops),
                 generation.first_proposal_ms,
-                completion.untold,
+                Jsonb(completion.untold),
                 grounded_count,
                 language,
-            ),
-        ).fetchone()
-    assert row is not None  # noqa: S101  a scalar function always returns one row
-    return int(row[0])
+            )
+        )
+
+
+def _insert(pool: Pool, rows: Sequence[tuple[object, ...]]) -> list[int]:
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    with pool.connection() as conn:
+        return [record_id for (record_id,) in conn.execute(_RECORD, columns)]
 
 
 def record_error(

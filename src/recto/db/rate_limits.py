@@ -1,5 +1,7 @@
 """The storage in which Flask-Limiter counts: the service's own PostgreSQL, so one count serves all machines."""
 
+from collections import Counter
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -8,14 +10,19 @@ from limits.storage import Storage
 from psycopg import Connection
 
 from recto.db.pool import Pool
+from recto.db.together import Together
+
+Windows = Sequence[tuple[str, int]]
+Counts = list[tuple[int, float]]
 
 _SWEEP_EVERY_CALLS = 1000
 
 _HIT = """
     insert into recto.rate_limits as current (key, hits, expires_at)
-    select key, 1, now() + make_interval(secs => expiry) from unnest(%s::text[], %s::int[]) as hit (key, expiry)
+    select key, hits, now() + make_interval(secs => expiry)
+    from unnest(%s::text[], %s::int[], %s::int[]) as hit (key, expiry, hits)
     on conflict (key) do update set
-        hits = case when current.expires_at > now() then current.hits else 0 end + 1,
+        hits = case when current.expires_at > now() then current.hits else 0 end + excluded.hits,
         expires_at = case when current.expires_at > now() then current.expires_at else excluded.expires_at end
     returning key, hits, extract(epoch from expires_at)::float8
 """
@@ -43,26 +50,27 @@ class PostgresStorage(Storage):
         super().__init__(uri, wrap_exceptions=wrap_exceptions, **options)
         self._pool = pool
         self._calls = count(1)
+        self._hits = Together(self._hit_all)
 
     @property
     def base_exceptions(self) -> type[Exception]:
         """What ``wrap_exceptions`` would wrap."""
         return psycopg.Error
 
-    def hit(self, windows: list[tuple[str, int]], conn: Connection | None = None) -> list[tuple[int, float]]:
+    def hit(self, windows: Windows, conn: Connection | None = None) -> Counts:
         """Count one hit in each window, given as key and length in seconds, in one round trip.
 
-        With ``conn`` it is part of the caller's transaction. Returns the hits of each window and when it ends, in
-        seconds since the epoch. Callers name kinds of keys in the same order, or two of them may wait for each other's
-        rows.
+        With ``conn`` it is part of the caller's transaction; without it hits of several callers may share one. Returns
+        the hits of each window and when it ends, in seconds since the epoch.
         """
-        if conn is None:
-            with self._pool.connection() as own:
-                self._sweep(own)
-                return self.hit(windows, own)
-        keys, expiries = zip(*windows, strict=True)
-        counted = {key: (hits, ends) for key, hits, ends in conn.execute(_HIT, (list(keys), list(expiries)))}
-        return [counted[key] for key in keys]
+        if conn:
+            return _hit(conn, [windows])[0]
+        return self._hits.write(windows)
+
+    def _hit_all(self, callers: Sequence[Windows]) -> list[Counts]:
+        with self._pool.connection() as conn:
+            self._sweep(conn)
+            return _hit(conn, callers)
 
     def look(self, keys: list[str]) -> list[tuple[int, float]]:
         """Return the hits of each key and when its window ends, without counting; zeros where none runs."""
@@ -112,3 +120,19 @@ class PostgresStorage(Storage):
         """Forget the hits of one key."""
         with self._pool.connection() as conn:
             conn.execute("delete from recto.rate_limits where key = %s", (key,))
+
+
+def _hit(conn: Connection, callers: Sequence[Windows]) -> list[Counts]:
+    """Count one hit a caller in each of its windows, as if they came one after the other."""
+    expiries = {key: expiry for windows in callers for key, expiry in windows}
+    hits = Counter(key for windows in callers for key, _ in windows)
+    keys = sorted(hits)  # in one order, so that two statements never wait for each other's rows
+    rows = conn.execute(_HIT, (keys, [expiries[key] for key in keys], [hits[key] for key in keys]))
+    ends = {}
+    for key, total, end in rows:
+        hits[key], ends[key] = total - hits[key], end
+    counts = []
+    for windows in callers:
+        hits.update(key for key, _ in windows)
+        counts.append([(hits[key], ends[key]) for key, _ in windows])
+    return counts

@@ -93,7 +93,7 @@ def begin(pool: Pool, user_id: UUID, new: NewJob, *, quota: int | None, lease: L
 def reserve(pool: Pool, user_id: UUID, job_id: UUID, new: NewJob, *, quota: int, lease: Lease) -> None:
     """Reserve a place in the user's quota for a generation that leaves nothing but its record.
 
-    It ends with ``generations.record`` or ``record_error``, or with the lease. Raises ``QuotaExceeded``.
+    It ends with ``generations.Records`` or ``record_error``, or with the lease. Raises ``QuotaExceeded``.
     """
     with as_service(pool, user_id) as conn:
         usage.reserve(conn, user_id, quota)

@@ -95,8 +95,7 @@ def run(
         record_id: int | None = None
         with suppress(Delayed):
             record_id = runtime.commits.write(
-                lambda: generations.record(
-                    runtime.pool,
+                lambda: runtime.records.record(
                     user_id,
                     job_id,
                     source,
