@@ -46,7 +46,7 @@ STAGES = {
     "prompt": [(recto.text.prompt, "build")],
     "provider client": [(OpenRouter, "complete")],
     "proposals": [(recto.text.proposals, "parse")],
-    "insert": [(recto.db.generations, "record")],
+    "insert": [(recto.db.generations.Records, "record")],
 }
 REST = "the rest (Flask, metrics, log, answer)"
 

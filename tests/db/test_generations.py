@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
 from recto.calls import Call
 from recto.db import generations, starts, usage
@@ -77,9 +76,11 @@ def test_generations_of_many_users_that_end_at_once_are_each_theirs(pool):
 
 
 def test_one_that_the_database_refuses_harms_no_other(pool):
-    row = (claims(user := uuid4()), user, uuid4(), "m", 1, "0" * 64, 1000, 1, "1", None, None, None, False)
-    good = (*row, None, Jsonb({}), None, Jsonb(["gen-1", "gen-2"]), None, None)
-    bad = (*good[:4], -1, *good[5:])
+    user = uuid4()
+    good = {"claims": claims(user), "user_id": user, "job_id": uuid4(), "model": "m", "generated_count": 1}
+    good |= {"source_text_hash": SOURCE.hash, "source_text_length": SOURCE.length, "generation_duration": 1}
+    good |= {"prompt_version": "1", "counted": False, "dropped": {}, "untold": ["gen-1", "gen-2"]}
+    bad = good | {"generated_count": -1}
     insert = Together(partial(generations._insert, pool))
     insert._waiting.append(caller := _Caller(bad))
     (record_id,) = [insert.write(good)]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
+from pydantic_core import to_json
 
 from recto.db.pool import Pool, as_service, as_user, claims
 from recto.db.together import Together
@@ -62,14 +62,11 @@ _MAX_ID = 2**63 - 1
 _RECORD = """
     select recto.record_generation(claims, user_id, job_id, model, generated_count, source_text_hash,
         source_text_length, generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, counted,
-        incomplete, dropped, first_proposal_ms, array(select jsonb_array_elements_text(untold)), grounded_count,
-        language)
-    from unnest(%s::text[], %s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::text[], %s::int[], %s::int[],
-        %s::text[], %s::int[], %s::int[], %s::numeric[], %s::bool[], %s::text[], %s::jsonb[], %s::int[], %s::jsonb[],
-        %s::int[], %s::text[])
-    as record (claims, user_id, job_id, model, generated_count, source_text_hash, source_text_length,
-        generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, counted, incomplete, dropped,
-        first_proposal_ms, untold, grounded_count, language)
+        incomplete, dropped, first_proposal_ms, untold, grounded_count, language)
+    from jsonb_to_recordset(%s::jsonb) as record (claims text, user_id uuid, job_id uuid, model text,
+        generated_count integer, source_text_hash text, source_text_length integer, generation_duration integer,
+        prompt_version text, tokens_input integer, tokens_output integer, cost_usd numeric, counted boolean,
+        incomplete text, dropped jsonb, first_proposal_ms integer, untold text[], grounded_count integer, language text)
 """
 _RECORD_ERROR = """
     select recto.record_generation_error(%s, %s, %s, %s, %s, %s::int, %s, %s, %s::int, %s::int, %s::numeric, %s,
@@ -126,34 +123,33 @@ class Records:
         """
         completion = generation.completion
         return self._rows.write(
-            (
-                claims(user_id),
-                user_id,
-                job_id,
-                completion.model,
-                len(generation.proposals),
-                source.hash,
-                source.length,
-                generation.duration_ms,
-                generation.prompt_version,
-                completion.tokens_input,
-                completion.tokens_output,
-                completion.cost_usd,
-                counted,
-                generation.incomplete,
-                Jsonb(generation.drops),
-                generation.first_proposal_ms,
-                Jsonb(completion.untold),
-                grounded_count,
-                language,
-            )
+            {
+                "claims": claims(user_id),
+                "user_id": user_id,
+                "job_id": job_id,
+                "model": completion.model,
+                "generated_count": len(generation.proposals),
+                "source_text_hash": source.hash,
+                "source_text_length": source.length,
+                "generation_duration": generation.duration_ms,
+                "prompt_version": generation.prompt_version,
+                "tokens_input": completion.tokens_input,
+                "tokens_output": completion.tokens_output,
+                "cost_usd": completion.cost_usd,
+                "counted": counted,
+                "incomplete": generation.incomplete,
+                "dropped": generation.drops,
+                "first_proposal_ms": generation.first_proposal_ms,
+                "untold": completion.untold,
+                "grounded_count": grounded_count,
+                "language": language,
+            }
         )
 
 
-def _insert(pool: Pool, rows: Sequence[tuple[object, ...]]) -> list[int]:
-    columns = [list(column) for column in zip(*rows, strict=True)]
+def _insert(pool: Pool, rows: Sequence[dict[str, object]]) -> list[int]:
     with pool.connection() as conn:
-        return [record_id for (record_id,) in conn.execute(_RECORD, columns)]
+        return [record_id for (record_id,) in conn.execute(_RECORD, (to_json(rows).decode(),))]
 
 
 def record_error(

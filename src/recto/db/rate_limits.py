@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from limits.storage import Storage
 from psycopg import Connection
+from pydantic_core import to_json
 
 from recto.db.pool import Pool
 from recto.db.together import Together
@@ -20,7 +21,7 @@ _SWEEP_EVERY_CALLS = 1000
 _HIT = """
     insert into recto.rate_limits as current (key, hits, expires_at)
     select key, hits, now() + make_interval(secs => expiry)
-    from unnest(%s::text[], %s::int[], %s::int[]) as hit (key, expiry, hits)
+    from jsonb_to_recordset(%s::jsonb) as hit (key text, expiry integer, hits integer)
     on conflict (key) do update set
         hits = case when current.expires_at > now() then current.hits else 0 end + excluded.hits,
         expires_at = case when current.expires_at > now() then current.expires_at else excluded.expires_at end
@@ -126,10 +127,10 @@ def _hit(conn: Connection, callers: Sequence[Windows]) -> list[Counts]:
     """Count one hit a caller in each of its windows, as if they came one after the other."""
     expiries = {key: expiry for windows in callers for key, expiry in windows}
     hits = Counter(key for windows in callers for key, _ in windows)
-    keys = sorted(hits)  # in one order, so that two statements never wait for each other's rows
-    rows = conn.execute(_HIT, (keys, [expiries[key] for key in keys], [hits[key] for key in keys]))
+    # In one order, so that two statements never wait for each other's rows.
+    rows = [{"key": key, "expiry": expiries[key], "hits": hits[key]} for key in sorted(hits)]
     ends = {}
-    for key, total, end in rows:
+    for key, total, end in conn.execute(_HIT, (to_json(rows).decode(),)):
         hits[key], ends[key] = total - hits[key], end
     counts = []
     for windows in callers:
