@@ -1,6 +1,7 @@
 """`recto eval`, as an operator calls it."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,8 @@ def test_models_are_asked_about_each_text_of_the_folder(texts, provider):
         ["--models", " , ", "--texts", ".", "--budget-usd", "1"],
         ["--models", "a", "--texts", ".", "--budget-usd", "nan"],
         ["--models", "a", "--texts", ".", "--budget-usd", "-1"],
+        ["--models", "a", "--texts", ".", "--budget-usd", "one"],
+        ["--models", "a", "--texts", ".", "--budget-usd", "1", "--usd-per-million", "inf"],
         ["--models", "a", "--texts", ".", "--budget-usd", "1", "--count", "16"],
         ["--texts", "."],
         ["--budget-usd", "0"],
@@ -162,3 +165,16 @@ def test_a_refused_key_is_said_before_anything_is_asked(texts, provider):
     asked = ["--models", "a/b", "--texts", str(texts), "--budget-usd", "1"]
     done = run(*asked, **provider | {"OPENROUTER_API_KEY": "wrong"})
     assert str(done.exception) == "the provider refuses OPENROUTER_API_KEY (status 401)"
+
+
+def test_ctrl_c_shows_what_was_paid_for(texts, provider):
+    asked = ["--models", "sandbox/extractive,sandbox/timeout", "--texts", str(texts), "--budget-usd", "1"]
+    recto = Path(sys.executable).with_name("recto")
+    with subprocess.Popen(
+        [recto, "eval", *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=provider
+    ) as process:
+        assert process.stderr.readline().startswith("sandbox/extractive, again.TXT: succeeded")
+        process.send_signal(signal.SIGINT)
+        told = process.stdout.read()
+    assert process.returncode == 0
+    assert "sandbox/extractive      1" in told

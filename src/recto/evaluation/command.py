@@ -1,8 +1,8 @@
 """The command `recto eval`."""
 
 from collections.abc import Sequence
-from decimal import Decimal
-from math import isfinite
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from recto import documents, runtime
 from recto.errors import InvalidRequest
 from recto.evaluation import EvaluationError, public
-from recto.evaluation.models import compare
+from recto.evaluation.models import Run, compare
 from recto.evaluation.offline import offline
 from recto.evaluation.scores import Scores, notes, scores, scores_table
 from recto.evaluation.tables import plain
@@ -23,6 +23,14 @@ from recto.text.source import SourceText
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
+def _dollars(text: str) -> Decimal:
+    with suppress(InvalidOperation):
+        amount = Decimal(text)
+        if amount.is_finite() and amount >= 0:
+            return amount
+    raise click.BadParameter("must be an amount of dollars, such as 0.50.")
+
+
 @click.command("eval")
 @click.option("--squad", type=_FILE, help="A file of SQuAD 1.1 or 2.0: is the sentence with the answer found?")
 @click.option("--qgeval", type=_FILE, help="QGEval's instances.json: does `grounded` agree with people?")
@@ -31,10 +39,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--count", type=click.IntRange(min=1), help="How many cards of each text; left to the models if left out."
 )
-@click.option("--budget-usd", type=click.FloatRange(min=0), help="Dollars that the models never take more of.")
+@click.option("--budget-usd", type=_dollars, metavar="USD", help="Which the models never take more than.")
 @click.option(
     "--usd-per-million",
-    type=click.FloatRange(min=0),
+    type=_dollars,
+    metavar="USD",
     help="A million tokens' price, of models that the provider lists none for; else they are not asked.",
 )
 @click.option("--json", "as_json", is_flag=True, help="In place of tables.")
@@ -44,8 +53,8 @@ def evaluate(
     models: str | None,
     texts: Path | None,
     count: int | None,
-    budget_usd: float | None,
-    usd_per_million: float | None,
+    budget_usd: Decimal | None,
+    usd_per_million: Decimal | None,
     as_json: bool,
 ) -> None:
     """Measure what Recto and the models are worth.
@@ -63,7 +72,7 @@ def evaluate(
         blocks += map(plain, public.qgeval_tables(figures["qgeval"]))
     if models:
         names = list(dict.fromkeys(filter(None, map(str.strip, models.split(",")))))
-        if not names or texts is None or budget_usd is None or not isfinite(budget_usd):
+        if not names or texts is None or budget_usd is None:
             raise click.UsageError("--models takes names, and needs --texts and --budget-usd.")
         figures["models"] = found = _ask(names, texts, count, budget_usd, usd_per_million)
         blocks.append("\n".join([plain(scores_table(found)), "", *notes(found)]).rstrip())
@@ -76,7 +85,7 @@ def evaluate(
 
 
 def _ask(
-    models: Sequence[str], folder: Path, count: int | None, budget_usd: float, usd_per_million: float | None
+    models: Sequence[str], folder: Path, count: int | None, budget_usd: Decimal, usd_per_million: Decimal | None
 ) -> list[Scores]:
     # Another model's answer says nothing of this one.
     settings = ProviderSettings.load(openrouter_fallback_models=())
@@ -87,19 +96,20 @@ def _ask(
     provider = runtime.openrouter(settings, quick_retry=False)
     if status := provider.refusal_of_key():
         raise EvaluationError(f"the provider refuses OPENROUTER_API_KEY (status {status})")
-    runs = []
-    for run in compare(
-        provider,
-        models,
-        sources,
-        bounds=bounds,
-        options=Options(count=count),
-        max_tokens=settings.openrouter_max_tokens,
-        budget_usd=Decimal(str(budget_usd)),
-        usd_per_million=None if usd_per_million is None else Decimal(str(usd_per_million)),
-    ):
-        click.echo(f"{run.model}, {run.text}: {run.outcome}, {run.kept} cards", err=True)
-        runs.append(run)
+    runs: list[Run] = []
+    with suppress(KeyboardInterrupt):  # what was paid for is shown
+        for run in compare(
+            provider,
+            models,
+            sources,
+            bounds=bounds,
+            options=Options(count=count),
+            max_tokens=settings.openrouter_max_tokens,
+            budget_usd=budget_usd,
+            usd_per_million=usd_per_million,
+        ):
+            runs.append(run)
+            click.echo(f"{run.model}, {run.text}: {run.outcome}, {run.kept} cards", err=True)
     return scores(runs, count)
 
 
