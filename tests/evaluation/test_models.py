@@ -118,6 +118,18 @@ def test_a_budget_is_never_passed_and_it_is_said_who_was_not_asked(priced, budge
     assert "not asked, for want of budget" in "\n".join(notes(scores(runs, count)))
 
 
+@pytest.mark.parametrize(("count", "calls"), [(None, 1), (15, 2)])
+def test_a_question_is_asked_if_there_is_money_for_all_calls_that_it_may_take(priced, count, calls):
+    tokens_read = models._most_tokens_read(SourceText(SOURCE_TEXT), Bounds(), Options(count=count))
+    enough_usd = calls * (tokens_read + MAX_TOKENS) * Decimal("0.000001")
+    (run,) = asked(priced, "sandbox/extractive", count=count, budget_usd=enough_usd - Decimal("1e-9"))
+    assert run.outcome == OVER_BUDGET
+    assert priced.generations._kept == {}
+    (run,) = asked(priced, "sandbox/extractive", count=count, budget_usd=enough_usd)
+    assert run.outcome == SUCCEEDED
+    assert len(priced.generations._kept) == calls
+
+
 @pytest.mark.parametrize("text", [SOURCE_TEXT, POLISH, "Gefüge 😀 水 " * 900])
 def test_no_prompt_is_longer_than_what_is_set_aside_for_it(priced, monkeypatch, text):
     """Neither the first one nor the one for the rest, which also names the cards that came."""
