@@ -21,7 +21,7 @@ def test_every_form_is_measured_on_all_cards() -> None:
 @pytest.mark.parametrize("form", [*WHOLE, *CUT])
 def test_whole_cards_are_read_from_every_form_and_nothing_else_is(form: str) -> None:
     labelled, awkward = RECOVERIES[form].labelled, RECOVERIES[form].awkward
-    assert labelled.read >= 0.9 * labelled.whole
+    assert labelled.read >= 0.99 * labelled.whole
     assert labelled.wrong + awkward.wrong <= 1
 
 

@@ -78,6 +78,15 @@ def test_a_side_that_repair_would_end_too_early_is_dropped(back: str) -> None:
     assert parse(content).drops["incomplete"] == 1
 
 
+def test_sides_between_smart_quotes_may_hold_commas_and_quotes() -> None:
+    assert kept("[{“front”: “How old was he, and why?”, “back”: “36, of “fever””}]") == [
+        {"front": "How old was he, and why?", "back": "36, of “fever”"}
+    ]
+    half = "[{“front”: “Who said what?”, “back”: “He said “a ship” }"
+    assert kept(half) == []
+    assert dropped(half) == {"incomplete": 1}
+
+
 def test_an_escaped_apostrophe_is_an_apostrophe() -> None:
     assert kept(r'[{"front": "Why not?", "back": "They don\'t fly."}]') == [
         {"front": "Why not?", "back": "They don't fly."}

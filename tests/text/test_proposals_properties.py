@@ -138,7 +138,9 @@ def letters(text: str) -> str:
 
 # Whatever stands in them, these texts say exactly where a side ends.
 SIDE = st.lists(
-    st.sampled_from(["it's", '"q"', "{x}", "$\\frac{a}{b}$", "'}", '"}', "}]}", "{", "- 5}", "a,", "水", "\n"])
+    st.sampled_from(
+        ["it's", '"q"', "“q”", "“q”,", "{x}", "$\\frac{a}{b}$", "'}", '"}', "}]}", "{", "- 5}", "a,", "水", "\n"]
+    )
 )
 
 
@@ -158,6 +160,7 @@ def test_broken_json_that_is_cut_never_gives_a_half_card(
                 "[" + ", ".join(f'{{"front": {front}, "back": {back},}}' for front, back in sides) + "]",
                 "[" + ", ".join(f"{{front: {front}, back: {back}}}" for front, back in sides) + "]",
                 "[" + " ".join(f'{{"front": {front}, "back": {back}}}' for front, back in sides) + "]",
+                WHOLE["smart quotes"](cards),
             ]
         )
     )
