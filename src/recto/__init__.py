@@ -10,7 +10,7 @@
     exports.py     cards → CSV, Anki
     documents/     PDF, EPUB, DOCX, HTML → text, in a child process
     reports.py     statistics → a table in a terminal
-    cli.py         recto dev | migrate | worker | forget | stats | sandbox | token | generate
+    cli.py         recto dev | migrate | worker | forget | stats | eval | sandbox | token | generate
     dev.py         the whole service on one machine
     api/           doors: one blueprint a resource; a view parses, calls and responds
     jobs/          jobs: the same pipeline, run by a worker or for a caller who waits
@@ -19,7 +19,7 @@
     providers/     outside: clients that translate their own failures
     storage/       outside: pictures' files, in a folder or in S3
     db/            memory: every SQL statement, the migrations, the embedded PostgreSQL
-    evaluation/    labelled cards, and how good the rules are on them
+    evaluation/    what `recto eval` measures: the rules on labelled cards, public sets, models
     sandbox/       a provider for development and tests that plays every failure
     playground/    the page
 

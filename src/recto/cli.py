@@ -1,4 +1,4 @@
-"""The command line: recto dev | migrate | worker | forget | stats | sandbox | token | generate."""
+"""The command line: recto dev | migrate | worker | forget | stats | eval | sandbox | token | generate."""
 
 import json
 import sys
@@ -18,6 +18,8 @@ import psycopg
 from recto import dev, documents, exports, reports, runtime
 from recto.db import embedded, erasure, migrations, stats
 from recto.errors import RectoError, UpstreamError
+from recto.evaluation import EvaluationError
+from recto.evaluation.command import evaluate
 from recto.jobs.worker import work
 from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import CHUNKS_PER_SECOND
@@ -36,6 +38,7 @@ _EXPECTED = (
     embedded.EmbeddedPostgresError,
     dev.DevelopmentError,
     documents.DocumentError,
+    EvaluationError,
     psycopg.OperationalError,
     psycopg.ProgrammingError,  # a login that may not do it, a database that is not migrated
 )
@@ -46,6 +49,9 @@ _FORMATS = {".json": "json", ".csv": "csv", ".apkg": "anki"}
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Turn source texts into flashcard proposals."""
+
+
+cli.add_command(evaluate)
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """What a model wrote → clean flashcard proposals."""
 
 import json
-import re
 
 import pytest
 
+from recto.sandbox.forms import CUT, WHOLE
 from recto.text import proposals
 from recto.text.proposals import Bounds, Proposal, comparable, parse
 
@@ -29,46 +29,16 @@ def card(front: object, back: object) -> str:
     return json.dumps([{"front": front, "back": back}])
 
 
-def bare(cards: list[dict[str, str]] = CARDS) -> str:
-    return json.dumps(cards, ensure_ascii=False)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(CLEAN, id="clean"),
-        pytest.param(json.dumps({"flashcards": CARDS}), id="ascii escapes"),
-        pytest.param(json.dumps({"flashcards": CARDS}, indent=2), id="indented"),
-        pytest.param(f"```json\n{CLEAN}\n```", id="fenced"),
-        pytest.param(f"```\n{CLEAN}```", id="fence without a language"),
-        pytest.param(f"```json\n{CLEAN}\n", id="fence never closed"),
-        pytest.param(f"Here are [4] cards, as {{asked}}:\n\n{CLEAN}", id="prose before"),
-        pytest.param(f"{CLEAN}\n\nHope {{this}} helps [1]!", id="prose after"),
-        pytest.param(f"Sure!\n```json\n{CLEAN}\n```\nAnything else?", id="fenced in prose"),
-        pytest.param(bare(), id="bare array"),
-        pytest.param(json.dumps({"cards": CARDS}), id="cards"),
-        pytest.param(json.dumps({"questions": CARDS}), id="questions"),
-        pytest.param(json.dumps({"title": "x", "count": 4, "data": {"karty": CARDS}}), id="nested wrapper"),
-        pytest.param(json.dumps({"ch1": CARDS[:2], "ch2": CARDS[2:]}), id="sections"),
-        pytest.param(json.dumps([{"flashcards": CARDS[:3]}, {"flashcards": CARDS[3:]}]), id="wrappers in an array"),
-        pytest.param("\n".join(map(json.dumps, CARDS)), id="one object a line"),
-        pytest.param("\n".join(f"```json\n{json.dumps(c)}\n```" for c in CARDS), id="a fence a card"),
-        pytest.param(json.dumps([{"question": c["front"], "answer": c["back"]} for c in CARDS]), id="question, answer"),
-        pytest.param(json.dumps([{"Q": c["front"], "A": c["back"]} for c in CARDS]), id="Q, A"),
-        pytest.param(json.dumps([{"id": 1, **c, "tags": ["x"]} for c in CARDS]), id="more keys"),
-        pytest.param(bare().replace("}", ",}").replace("]", ",]"), id="trailing commas"),
-        pytest.param(re.sub('"([^"]*)"', r"“\1”", bare()), id="smart quotes"),
-        pytest.param(bare().replace('"', "'"), id="single quotes"),
-        pytest.param("```json\n" + str({"flashcards": CARDS}) + "\n```\nDone.", id="a Python literal, fenced"),
-        pytest.param(bare().replace('"front"', "front").replace('"back"', "back"), id="keys without quotes"),
-        pytest.param(re.sub('"(front|back)"', lambda key: key[1].title(), bare()), id="keys in title case, no quotes"),
-        pytest.param(bare().replace("}, {", "} {"), id="no commas between cards"),
-    ],
-)
-def test_every_shape_gives_the_same_cards(content: str) -> None:
-    parsed = parse(content)
+@pytest.mark.parametrize("form", WHOLE)
+def test_every_form_gives_the_same_cards(form: str) -> None:
+    content = WHOLE[form](CARDS)
     assert kept(content) == CARDS
-    assert not parsed.drops
+    assert not parse(content).drops
+
+
+@pytest.mark.parametrize("form", CUT)
+def test_of_every_form_that_is_cut_all_but_the_last_card_are_read(form: str) -> None:
+    assert kept(CUT[form](CARDS)) == CARDS[:-1]
 
 
 def test_a_single_card_object_is_one_card() -> None:
@@ -106,6 +76,15 @@ def test_a_side_that_repair_would_end_too_early_is_dropped(back: str) -> None:
     content = f'[{{"front": "What does it say?", "back": "{back}"}}]'
     assert kept(content) == []
     assert parse(content).drops["incomplete"] == 1
+
+
+def test_sides_between_smart_quotes_may_hold_commas_and_quotes() -> None:
+    assert kept("[{“front”: “How old was he, and why?”, “back”: “36, of “fever””}]") == [
+        {"front": "How old was he, and why?", "back": "36, of “fever”"}
+    ]
+    half = "[{“front”: “Who said what?”, “back”: “He said “a ship” }"
+    assert kept(half) == []
+    assert dropped(half) == {"incomplete": 1}
 
 
 def test_an_escaped_apostrophe_is_an_apostrophe() -> None:

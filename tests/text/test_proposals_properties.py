@@ -7,31 +7,25 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from recto.evaluation.recovery import AWKWARD
+from recto.sandbox.forms import WHOLE
 from recto.text.proposals import Bounds, parse
 
-CARDS = [
-    {"front": "Jak nazywa się stolica Polski?", "back": "Warszawa"},
-    {
-        "front": "What is $\\frac{a}{b}$, with \\nu and \\times?",
-        "back": "A ratio: $\\text{a} \\ne \\beta$\nand {x} too",
-    },
-    {"front": "水的化学式是什么? 🎉", "back": 'He said "H₂O", then {"a": "b"}, [{"c": 1}] and }]}'},
-    {"front": "من كتب ألف ليلة وليلة؟", "back": "```json\n{'q': 'x'}\n``` '} 🎉\\"},
-    {"front": "What is f', the slope?", "back": "$\\frac{f'}{g'}$, it's so"},
-]
-SINGLE_BACKSLASH = json.dumps({"flashcards": CARDS[:2]}, ensure_ascii=False).replace("\\\\", "\\")
+CARDS = AWKWARD[:5]
 DOCUMENTS = {
-    "clean": json.dumps({"flashcards": CARDS}, ensure_ascii=False),
-    "ascii": json.dumps({"flashcards": CARDS}),
-    "indented": json.dumps({"flashcards": CARDS}, indent=2),
-    "array": json.dumps(CARDS),
-    "fenced": f"```json\n{json.dumps(CARDS)}\n```",
-    "fenced in prose": f"Sure, [5] cards for {{you}}:\n```json\n{json.dumps({'cards': CARDS})}\n```\nGood luck!",
-    "one backslash": SINGLE_BACKSLASH,
-    "one object a line": "\n".join(map(json.dumps, CARDS)),
-    "more keys": json.dumps({"title": "T", "cards": [{"id": 1, **card, "tags": ["x"]} for card in CARDS]}),
-    "metadata last": json.dumps({"cards": CARDS, "note": "that is all"}),
-}
+    form: WHOLE[form](CARDS)
+    for form in (
+        "as asked for",
+        "escaped to ASCII",
+        "indented",
+        "fenced",
+        "fenced in prose",
+        "a bare array",
+        "metadata last",
+        "one object a line",
+        "more keys",
+    )
+} | {"single backslashes": WHOLE["single backslashes"](CARDS[:2])}
 # Only cards whose braces balance: in broken JSON braces alone say where a card ends.
 BROKEN = {
     "trailing commas": json.dumps(CARDS[:2] + CARDS[4:]).replace('"}', '",}').replace("]", ",]"),
@@ -144,7 +138,9 @@ def letters(text: str) -> str:
 
 # Whatever stands in them, these texts say exactly where a side ends.
 SIDE = st.lists(
-    st.sampled_from(["it's", '"q"', "{x}", "$\\frac{a}{b}$", "'}", '"}', "}]}", "{", "- 5}", "a,", "水", "\n"])
+    st.sampled_from(
+        ["it's", '"q"', "“q”", "“q”,", "{x}", "$\\frac{a}{b}$", "'}", '"}', "}]}", "{", "- 5}", "a,", "水", "\n"]
+    )
 )
 
 
@@ -164,6 +160,7 @@ def test_broken_json_that_is_cut_never_gives_a_half_card(
                 "[" + ", ".join(f'{{"front": {front}, "back": {back},}}' for front, back in sides) + "]",
                 "[" + ", ".join(f"{{front: {front}, back: {back}}}" for front, back in sides) + "]",
                 "[" + " ".join(f'{{"front": {front}, "back": {back}}}' for front, back in sides) + "]",
+                WHOLE["smart quotes"](cards),
             ]
         )
     )

@@ -1,17 +1,15 @@
-"""How good is each rule that drops a card, and the test whether the text supports it? Counted on the labelled cards.
-
-``python -m recto.evaluation.rules`` prints both tables as docs/cards.md has them.
-"""
+"""How good is each rule that drops a card, and the test whether the text supports it? Counted on the labelled cards."""
 
 import json
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from recto.evaluation import spoiling
 from recto.evaluation.labelled import Card, Half, LabelledText, texts
 from recto.evaluation.spoiling import Sides
+from recto.evaluation.tables import Table, percent
 from recto.text.grounding import Index
 from recto.text.proposals import DEFAULT_BOUNDS, parse
 
@@ -41,7 +39,8 @@ class Case(NamedTuple):
     known: tuple[str, ...] = ()
 
 
-class Figures(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Figures:
     """What came of the spoilt cards that a rule is for: ``found`` of ``spoilt``.
 
     Of all that the rule flags of the whole set, good cards and cards spoilt in whatever way, ``flagged`` in number,
@@ -62,12 +61,13 @@ class Figures(NamedTuple):
 
 
 def figures() -> list[Figures]:
-    """For each rule and each way to spoil a card for it."""
+    """For each rule and each way to spoil a card for it, in the order in which a card is judged."""
     verdicts: Counter[tuple[str | None, str, str | None]] = Counter()
     for text in texts():
         index = Index(text.text)
         verdicts.update((case.rule, case.how, _verdict(case, index)) for case in _cases(text))
     kinds = dict.fromkeys((rule, how) for rule, how, _ in verdicts if rule)
+    in_order = sorted(kinds, key=lambda kind: _ORDER.index(kind[0]))
     return [
         Figures(
             rule,
@@ -77,7 +77,7 @@ def figures() -> list[Figures]:
             sum(count for (*_, verdict), count in verdicts.items() if verdict == rule),
             sum(count for (of, _, verdict), count in verdicts.items() if verdict == rule and of),
         )
-        for rule, how in kinds
+        for rule, how in in_order
     ]
 
 
@@ -103,26 +103,28 @@ def grounding_of(half: Half) -> dict[str, float]:
     return {kind: sum(those) / len(those) for kind, those in of_kind.items()}
 
 
-def tables() -> str:
-    """Both tables in Markdown: the grounding of each half, and every rule on all cards."""
-    tuned, held_out = grounding_of("tuned"), grounding_of("held out")
-    lines = ["| cards | tuned half | held-out half |", "| --- | --- | --- |"]
-    lines += [f"| {kind} | {_percent(share)} | {_percent(held_out[kind])} |" for kind, share in tuned.items()]
-    lines += [
-        "",
-        f"| rule | cards spoilt for it | found: recall | rightly, of all flagged: precision | of {good_cards()} good |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| `{row.rule}` | {row.spoilt} {row.how} | {row.found}: {_percent(row.found / row.spoilt)} "
-        f"| {row.rightly} of {row.flagged}: {_percent(row.rightly / row.flagged)} | {row.good_flagged} |"
-        for row in sorted(figures(), key=lambda row: _ORDER.index(row.rule))
-    ]
-    return "\n".join(lines) + "\n"
+def grounding_table(shares: Mapping[Half, Mapping[str, float]]) -> Table:
+    """Lay out what ``grounding_of`` counts of each half."""
+    return Table(
+        "Grounding, on the labelled cards",
+        ("cards", *(f"{half} half" for half in shares)),
+        [(kind, *(percent(of_half[kind]) for of_half in shares.values())) for kind in next(iter(shares.values()))],
+    )
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def rules_table(rows: Sequence[Figures]) -> Table:
+    """Lay out ``figures``."""
+    return Table(
+        "Rules that drop a card, on good and spoilt ones",
+        ("rule", "spoilt", "cards", "found", "recall", "rightly", "precision", "good"),
+        [
+            (
+                *(f"`{row.rule}`", row.how, str(row.spoilt), str(row.found), percent(row.found / row.spoilt)),
+                *(f"{row.rightly}/{row.flagged}", percent(row.rightly / row.flagged), str(row.good_flagged)),
+            )
+            for row in rows
+        ],
+    )
 
 
 def _verdict(case: Case, index: Index) -> str | None:
@@ -180,7 +182,3 @@ def _ungrounded(text: LabelledText) -> dict[str, Iterable[Sides]]:
 
 def _answer(*cards: Sides) -> str:
     return json.dumps({"flashcards": [card._asdict() for card in cards]})
-
-
-if __name__ == "__main__":
-    sys.stdout.write(tables())

@@ -25,8 +25,9 @@ from recto.errors import (
     UpstreamHTTPError,
     UpstreamRefused,
 )
-from recto.providers import openrouter_answers, openrouter_errors, openrouter_stream
+from recto.providers import openrouter_answers, openrouter_errors, openrouter_prices, openrouter_stream
 from recto.providers.deadline import streamed
+from recto.providers.openrouter_prices import Endpoint
 from recto.providers.transport import CONNECT_TIMEOUT_S, parse, read, translated
 
 # A retry pauses this long, ±50 %, or as long as the provider asks for, if it asks for little.
@@ -172,6 +173,14 @@ class OpenRouter:
         except UpstreamError:
             return None
         return status if status in UpstreamRefused.STATUSES else None
+
+    def endpoints(self, model: str) -> list[Endpoint]:
+        """Ask who serves a model, at which prices; none if the provider does not tell, or cannot be asked."""
+        try:
+            status, answer = self._look(f"models/{quote(model, safe='/:')}/endpoints")
+        except UpstreamError:
+            return []
+        return openrouter_prices.endpoints(answer) if status == 200 else []
 
     def _look(self, path: str) -> tuple[int, dict[str, Any]]:
         url = f"{self._base_url}/{path}"

@@ -6,8 +6,10 @@ failure of a real provider. It never stands in for a provider that failed, and i
     server.py       HTTP on 127.0.0.1: start()
     faults.py       every failure by name; spoilt.py has those of the model, hostile.py the attacks, scripts.py how
                     an answer that comes in steps is described
+    forms.py        any cards, as models write them in place of the JSON that was asked for
     chat.py         the protocol: requests, answers, errors; streams.py sends answers as they are written and has
-                    what goes wrong with that; generations.py remembers what became of each call
+                    what goes wrong with that; generations.py remembers what became of each call, prices.py tells
+                    what a call will cost
     extractive.py   a text → proposals; grammar.py is its half about languages
     invented.py     a topic → proposals
     replicate.py    Replicate's API and its faults; predictions.py is a prediction's life, picture.py draws

@@ -1,6 +1,7 @@
 """The sandbox's HTTP server for all providers: a thread a connection, 127.0.0.1 only, and no text in any log."""
 
 import math
+import re
 import select
 import socket
 import struct
@@ -11,11 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from recto.sandbox.chat import BadRequest, Reply, error, parse, to_json
 from recto.sandbox.faults import FAULTS
 from recto.sandbox.generations import Generations
+from recto.sandbox.prices import endpoints
 from recto.sandbox.replicate import Replicate
 from recto.sandbox.scripts import End, Script
 from recto.sandbox.streams import stream
@@ -23,6 +25,7 @@ from recto.sandbox.streams import stream
 CHUNKS_PER_SECOND = 60.0  # of four characters each: what a middling model writes
 
 _BASE = "/api/v1"
+_ENDPOINTS = re.compile(rf"{_BASE}/models/(.+)/endpoints")
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 _POLL_S = 0.05  # how long close() may wait for the accepting thread
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # closing with it resets the connection
@@ -145,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif (self.command, path) == ("GET", f"{_BASE}/key"):
             standing = {"label": "sandbox", "limit": None, "limit_remaining": None, "usage": 0}
             self.send(Reply(200, to_json({"data": standing}).encode()))
+        elif self.command == "GET" and (listed := _ENDPOINTS.fullmatch(path)):
+            self.send(endpoints(unquote(listed[1]), self.server.usd_per_token))
         else:
             self.send(error(404, "not_found", f"There is no {self.command} {path} here."))
 

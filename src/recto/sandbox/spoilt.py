@@ -1,6 +1,7 @@
 """What models write in place of the JSON that was asked for: each function answers a call in one such way."""
 
 from recto.sandbox.chat import Call, Reply, content_of, to_json
+from recto.sandbox.forms import CUT, WHOLE
 
 
 def _some(call: Call) -> list[dict[str, str]]:
@@ -39,31 +40,27 @@ def refusal(call: Call) -> Reply:
 
 def truncated(call: Call) -> Reply:
     """Answers well, cut at the token limit inside the last card."""
-    content = content_of(_some(call))
-    return call.completion(content[: content.rindex('"back"') + len('"back": "A')], "length")
+    return call.completion(CUT["cut inside the last answer"](_some(call)), "length")
 
 
 def truncated_early(call: Call) -> Reply:
     """Answers with a beginning, cut at the token limit inside the first card."""
-    content = content_of(_some(call))
-    return call.completion(content[: content.index('"back"') + len('"back": "A')], "length")
+    return call.completion(CUT["cut inside the last answer"](_some(call)[:1]), "length")
 
 
 def fenced(call: Call) -> Reply:
     """Answers well, inside a Markdown fence between two sentences."""
-    content = content_of(call.cards())
-    return call.completion(f"Here are your flashcards:\n\n```json\n{content}\n```\n\nHappy studying!")
+    return call.completion(WHOLE["fenced in prose"](call.cards()))
 
 
 def bare_array(call: Call) -> Reply:
     """Answers well, with the bare list of cards."""
-    return call.completion(to_json(call.cards()))
+    return call.completion(WHOLE["a bare array"](call.cards()))
 
 
 def question_answer(call: Call) -> Reply:
     """Answers well, with other names: questions, question and answer."""
-    cards = [{"question": card["front"], "answer": card["back"]} for card in call.cards()]
-    return call.completion(to_json({"questions": cards}))
+    return call.completion(WHOLE["question and answer"](call.cards()))
 
 
 def latex(call: Call) -> Reply:

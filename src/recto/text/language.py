@@ -17,7 +17,12 @@ _CLOSE = {"bs": "hr", "sr": "hr", "ms": "id"}
 
 def detect(proposals: Iterable[Proposal]) -> str | None:
     """Return the language of the cards taken together, by its subtag (``pl``, not ``pl-PL``); None if it shows none."""
-    code, score = _identifier().classify("\n".join(f"{proposal.front} {proposal.back}" for proposal in proposals))
+    return detect_in("\n".join(f"{proposal.front} {proposal.back}" for proposal in proposals))
+
+
+def detect_in(text: str) -> str | None:
+    """Return the language of a text as ``detect`` does that of cards."""
+    code, score = _identifier().classify(text)
     return None if score < _NOTHING or code == "zxx" else _NAMES.get(code, code)
 
 

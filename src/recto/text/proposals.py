@@ -234,8 +234,9 @@ def _repair(text: str) -> dict[str, object] | None:
     opened = _OPENING_QUOTE.findall(body)
     if card.count("{") > card.count("}") or not opened:
         return None
+    straight = _straightened(body)
     try:
-        value = json_repair.loads(body + "}")
+        value = json_repair.loads(straight + "}")
     except Exception:  # noqa: BLE001 - it guesses at hostile text; whatever goes wrong there, this card is lost
         return None
     if not isinstance(value, dict) or not all(map(str.isidentifier, value)):
@@ -243,9 +244,21 @@ def _repair(text: str) -> dict[str, object] | None:
     last = [None, *value.values()][-1]
     quoted = body[-1] == opened[-1].replace("“", "”") and body[-2] != "\\"
     still_open = isinstance(last, str) and not (quoted and _quotes_at_end(body) > _quotes_at_end(last))
-    unpaired = any(str(side).count('"') % 2 for side in value.values())
+    unpaired = any(_is_unpaired(str(side), smart=straight != body) for side in value.values())
     lost = _size(dumps(value, ensure_ascii=False)) <= _size(body)
     return None if still_open or unpaired or lost else value
+
+
+# json_repair ends a side between smart quotes at its first comma.
+_SMART_QUOTES = re.compile(r"(?<=[{:,])(\s*+)“|”(?=\s*+(?:[:,]|$))")
+
+
+def _straightened(card: str) -> str:
+    return _SMART_QUOTES.sub(r'\1"', card) if card[1:].lstrip().startswith("“") else card
+
+
+def _is_unpaired(side: str, *, smart: bool) -> bool:
+    return side.count('"') % 2 == 1 or (smart and side.count("“") != side.count("”"))
 
 
 def _quotes_at_end(text: str) -> int:
