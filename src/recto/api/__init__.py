@@ -46,6 +46,9 @@ def create_app(runtime: Runtime) -> Flask:
                 "Last-Event-ID",
                 "Prefer",
                 "X-Request-ID",
+                # supabase-js sends these with every request of its own.
+                "apikey",
+                "x-client-info",
             ],
             expose_headers=[
                 "X-Request-ID",

@@ -39,7 +39,10 @@ blueprint.before_request(require_user)
 @idempotent
 @limited
 def start() -> Response:
-    """Make flashcard proposals of a source text in the background, for review."""
+    """Make flashcard proposals of a source text in the background, for review.
+
+    The answer names the generation; follow it at its address, or its `…/events`, and review what it brings.
+    """
     new = new_job("review", StartGeneration.parse(request))
     quota = runtime().settings.quota_generations_per_month
     job_id = starts.create(runtime().pool, g.user.id, new, quota=quota)
@@ -51,7 +54,10 @@ def start() -> Response:
 @blueprint.get("/generations")
 @operation("listAiGenerations", query=AiGenerationQuery, answers={200: AiGenerationPage})
 def index() -> Response:
-    """The caller's generations for review, in sessions and of decks, newest first."""
+    """The caller's generations for review, in sessions and of decks, newest first.
+
+    Each with its status, what it cost, and why it failed if it did.
+    """
     query = AiGenerationQuery.parse(request)
     before = cursors.decode(query.cursor)[:2] if query.cursor else None
     rows = jobs.newest(runtime().pool, g.user.id, status=query.status, before=before, limit=query.limit + 1)
@@ -75,7 +81,10 @@ def index() -> Response:
     request_headers={"If-None-Match": "The `ETag` of what is known."},
 )
 def show(generation_id: str) -> Response:
-    """One generation; with `wait`, as soon as it has ended."""
+    """One generation; with `wait`, as soon as it has ended.
+
+    With `wait` and `If-None-Match`, as soon as anything about it changed, else 304 when the time is over.
+    """
     job_id = parse_uuid(generation_id)
     with closing(looks(job_id, WaitQuery.parse(request).wait)) as waiting:
         for is_last in waiting:
@@ -96,7 +105,10 @@ def _is_known(response: Response) -> bool:
 @blueprint.delete("/generations/<generation_id>")
 @operation("cancelAiGeneration", answers={204: None}, errors=(404,))
 def cancel(generation_id: str) -> Response:
-    """Cancel a generation that has not ended; erase the text and the suggestions of any."""
+    """Cancel a generation that has not ended; erase the text and the suggestions of any.
+
+    The generation itself stays readable.
+    """
     erasure.cancel(runtime().pool, g.user.id, parse_uuid(generation_id))
     return Response(status=204)
 
@@ -120,7 +132,10 @@ def events(generation_id: str) -> Response:
 @blueprint.get("/generations/<generation_id>/suggestions")
 @operation("listSuggestions", query=SuggestionQuery, answers={200: SuggestionList}, errors=(404,))
 def list_suggestions(generation_id: str) -> Response:
-    """The suggestions of a generation, in order."""
+    """The suggestions of a generation, in order.
+
+    Those of a generation that still runs are the ones that were committed so far.
+    """
     status = SuggestionQuery.parse(request).status
     rows = suggestions.find(runtime().pool, g.user.id, parse_uuid(generation_id), status=status)
     return respond(SuggestionList(suggestions=[Suggestion.of(row) for row in rows]))

@@ -29,7 +29,12 @@ blueprint.before_request(require_user)
 @idempotent
 @limited
 def start(deck_id: str) -> Response:
-    """Make pairs for a deck in the background, of a source text or a topic."""
+    """Make pairs for a deck in the background, of a source text or a topic.
+
+    Batches are committed as they come, and a front that the deck or `banlist` has never comes again. `deck_id` is a
+    UUID of your own; the deck belongs to the first user who generates into it. One generation for it is in flight at a
+    time.
+    """
     new = new_job("deck", StartDeckGeneration.parse(request), parse_uuid(deck_id))
     quota = runtime().settings.quota_generations_per_month
     job_id = starts.create(runtime().pool, g.user.id, new, quota=quota)
@@ -41,7 +46,10 @@ def start(deck_id: str) -> Response:
 @blueprint.get("/generation")
 @operation("getDeckGeneration", answers={200: DeckGeneration}, errors=(404,))
 def show(deck_id: str) -> Response:
-    """A deck's latest generation and how far it is."""
+    """A deck's latest generation and how far it is.
+
+    The deck is not found before the first generation into it, nor for another user.
+    """
     row = jobs.latest_of_deck(runtime().pool, g.user.id, parse_uuid(deck_id))
     retry_window = runtime().settings.retry_window
     return respond(DeckGeneration.of(row, retry_window=retry_window, pairs_generated=row.suggestions_count))
@@ -50,7 +58,10 @@ def show(deck_id: str) -> Response:
 @blueprint.get("/pairs")
 @operation("listPairs", query=PairQuery, answers={200: PairPage}, errors=(404,))
 def pairs(deck_id: str) -> Response:
-    """A deck's pairs, oldest first."""
+    """A deck's pairs, oldest first.
+
+    Of all its generations, with what became of each pair.
+    """
     query = PairQuery.parse(request)
     after = Place(*cursors.decode(query.cursor)) if query.cursor else FIRST
     rows = suggestions.of_deck(runtime().pool, g.user.id, parse_uuid(deck_id), after=after, limit=query.limit + 1)

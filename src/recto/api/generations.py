@@ -138,7 +138,10 @@ def _done(created: contract.CreatedGeneration) -> contract.GenerationDone:
 @blueprint.get("/generations")
 @operation("listGenerations", query=contract.PageQuery, answers={200: contract.GenerationPage})
 def index() -> Response:
-    """The caller's generations, newest first."""
+    """The caller's generations, newest first.
+
+    What each took: model, tokens, dollars, time; no texts.
+    """
     page = contract.PageQuery.parse(request)
     rows = generations.newest(runtime().pool, g.user.id, before=page.cursor, limit=page.limit + 1)
     shown, next_cursor = _cut(rows, page.limit)
@@ -148,7 +151,10 @@ def index() -> Response:
 @blueprint.get("/generations/<int:generation_id>")
 @operation("getGeneration", answers={200: contract.Generation}, errors=(404,))
 def show(generation_id: int) -> Response:
-    """One of the caller's generations."""
+    """One of the caller's generations.
+
+    What it took, and how many of its proposals were accepted.
+    """
     row = generations.find(runtime().pool, g.user.id, generation_id)
     if row is None:
         raise NotFound("There is no such generation.")
@@ -176,7 +182,10 @@ def report_accepted(generation_id: int) -> Response:
 @blueprint.get("/generation-error-logs")
 @operation("listGenerationErrorLogs", query=contract.PageQuery, answers={200: contract.GenerationErrorLogPage})
 def error_logs() -> Response:
-    """The caller's failed generations, newest first."""
+    """The caller's failed generations, newest first.
+
+    Each with the provider's failure; no texts.
+    """
     page = contract.PageQuery.parse(request)
     rows = generations.newest_errors(runtime().pool, g.user.id, before=page.cursor, limit=page.limit + 1)
     shown, next_cursor = _cut(rows, page.limit)

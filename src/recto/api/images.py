@@ -76,7 +76,10 @@ blueprint.before_request(require_user)
 )
 @limited
 def create() -> Response:
-    """Have a picture made."""
+    """Have a picture made.
+
+    JSON, or a form with its files where the mode needs some. One picture of a user is in flight at a time.
+    """
     held = _held()
     with place(_reading, "Too many pictures are being sent.", retry_after_s=UPLOAD_S):
         fields, files = CreateImage.parse_form(request)
@@ -161,7 +164,10 @@ def _submit(held: Images, job_id: UUID, new: NewImage, uploads: list[Upload]) ->
 @blueprint.get("")
 @operation("listImages", query=ImageQuery, answers={200: ImagePage}, errors=(404,))
 def index() -> Response:
-    """The caller's pictures, newest first."""
+    """The caller's pictures, newest first.
+
+    Each with its state, its settings and, once they are stored, its files.
+    """
     query = ImageQuery.parse(request)
     before = cursors.decode(query.cursor)[:2] if query.cursor else None
     rows = images.newest(runtime().pool, g.user.id, before=before, limit=query.limit + 1)
@@ -172,7 +178,10 @@ def index() -> Response:
 @blueprint.get("/<generation_id>")
 @operation("getImage", query=WaitQuery, answers={200: Image}, errors=(404,))
 def show(generation_id: str) -> Response:
-    """One picture; with `wait`, as soon as it is there."""
+    """One picture; with `wait`, as soon as it is there.
+
+    `succeeded` is only said when its files are stored. Their addresses end after some time: ask again for new ones.
+    """
     job_id = parse_uuid(generation_id)
     with closing(looks(job_id, WaitQuery.parse(request).wait)) as waiting:
         for is_last in waiting:
@@ -200,7 +209,10 @@ def _look_up(job_id: UUID) -> bool:
 @blueprint.patch("/<generation_id>")
 @operation("cancelImage", body=CancelImage, answers={200: Image}, errors=(404,))
 def cancel(generation_id: str) -> Response:
-    """Cancel a picture's generation, at the provider too."""
+    """Cancel a picture's generation, at the provider too.
+
+    One that the provider has counts against the plan's month all the same.
+    """
     job_id = parse_uuid(generation_id)
     CancelImage.parse(request)
     prediction_id = images.cancel(runtime().pool, g.user.id, job_id)
@@ -220,7 +232,10 @@ def _cancel_at_provider(held: Images, prediction_id: str) -> None:
 @blueprint.delete("/<generation_id>")
 @operation("deleteImage", answers={204: None}, errors=(400, 404))
 def delete(generation_id: str) -> Response:
-    """Delete a finished generation and its pictures."""
+    """Delete a finished generation and its pictures.
+
+    What it counted stays counted.
+    """
     job_id = parse_uuid(generation_id)
     images.delete(runtime().pool, g.user.id, job_id)
     telemetry.image_event("deleted", user_id=g.user.id, job_id=job_id, prediction_id=None, status="deleted")

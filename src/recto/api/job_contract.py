@@ -61,7 +61,7 @@ class StartDeckGeneration(CardOptions):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [
+            "anyOf": [
                 {"required": [sent], "properties": {sent: {"type": "string"}, other: {"type": "null"}}}
                 for sent, other in (("source_text", "topic"), ("topic", "source_text"))
             ]

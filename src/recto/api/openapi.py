@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any
 
 from flask import Flask
@@ -19,6 +20,20 @@ from recto.api.review_contract import ReviewSuggestion, SuggestionReview
 from recto.text.proposals import Bounds
 
 _REF = "#/components/schemas/{model}"
+
+# By blueprint: under which heading its operations stand, and what that is about.
+_TAGS = {
+    "generations": ("Generations", "Proposals while you wait, and what each generation took."),
+    "exports": ("Exports", "Cards as a file."),
+    "ai_generations": ("Background", "Generations that a worker makes, and the review of what they bring."),
+    "sessions": ("Sessions", "Proposals for review while you wait, and retries."),
+    "decks": ("Decks", "Many pairs for a deck, made in batches."),
+    "usage": ("Usage", "What is used of the month, and what the cards were worth."),
+    "stats": ("Usage", "What is used of the month, and what the cards were worth."),
+    "images": ("Pictures", "Pictures by Replicate, and its webhooks."),
+    "image_webhooks": ("Pictures", "Pictures by Replicate, and its webhooks."),
+    "operations": ("Operation", "For whoever runs the service."),
+}
 
 _STATUSES = {
     200: "Done.",
@@ -86,16 +101,21 @@ def document(app: Flask, models: tuple[str, ...], bounds: Bounds) -> dict[str, A
     paths: dict[str, dict[str, Any]] = {}
     for rule, method, operation, public in operations:
         path = re.sub(r"<(?:[^:<>]+:)?(\w+)>", r"{\1}", rule.rule)
-        paths.setdefault(path, {})[method] = _describe(rule, operation, public=public)
+        tag, _ = _TAGS[rule.endpoint.partition(".")[0]]
+        paths.setdefault(path, {})[method] = {"tags": [tag]} | _describe(rule, operation, public=public)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Recto",
-            "version": "1",
+            "version": version("recto"),
+            "contact": {"name": "Whoever runs this service"},
+            "license": {"name": "MIT", "identifier": "MIT"},
             "description": "Turns a learner's source text into flashcard proposals, and makes pictures. Every route "
             "that needs a token is also served under `/api`. Under `/v1` the codes of errors are in capitals, with "
             "`VALIDATION_ERROR` for every 400 and `UPSTREAM_ERROR` for every 502.",
         },
+        "servers": [{"url": "/", "description": "This service."}],
+        "tags": [{"name": name, "description": text} for name, text in dict(_TAGS.values()).items()],
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
@@ -223,7 +243,7 @@ def _in_header(operation: Operation) -> Iterator[dict[str, Any]]:
 
 
 class _Schema(GenerateJsonSchema):
-    """Pydantic's schemas without ``"default": null``, for which generators of clients make a field required."""
+    """Pydantic's schemas without ``"default": null``: that a field may be left out says as much."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         described = super().default_schema(schema)
@@ -244,6 +264,8 @@ def _schemas(operations: list[Operation], models: tuple[str, ...], bounds: Bound
         schema_generator=_Schema,
     )
     described: dict[str, Any] = schemas["$defs"]
+    for schema in described.values():
+        _tell_defaults(schema)
     for body in named:
         if issubclass(body, Body) and "model" in body.model_fields:
             described[body.__name__]["properties"]["model"]["anyOf"][0]["enum"] = list(models)
@@ -253,3 +275,10 @@ def _schemas(operations: list[Operation], models: tuple[str, ...], bounds: Bound
         for side in ("front", "back"):
             described[name]["properties"][side]["anyOf"][0]["maxLength"] = getattr(bounds, side)
     return described
+
+
+def _tell_defaults(schema: dict[str, Any]) -> None:
+    """Say defaults in words: generators of clients make a field required that has a ``default``."""
+    for name, field in schema.get("properties", {}).items():
+        if "default" in field and name not in schema.get("required", ()) and (default := field.pop("default")):
+            field["description"] = f"{field.get('description', '')} Default: `{default}`.".strip()

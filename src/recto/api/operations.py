@@ -38,7 +38,10 @@ blueprint = Blueprint(
 @blueprint.get("/healthz")
 @operation("healthz", answers={200: Status})
 def healthz() -> Response:
-    """Is the process alive?"""
+    """Is the process alive?
+
+    It asks neither the database nor the provider.
+    """
     return Response(Status().model_dump_json(), mimetype="application/json")
 
 

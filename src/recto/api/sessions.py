@@ -41,7 +41,10 @@ blueprint.before_request(require_user)
 @idempotent
 @limited
 def create() -> Response:
-    """Make flashcard proposals for review, and wait for them."""
+    """Make flashcard proposals for review, and wait for them.
+
+    They are kept until they are reviewed. Of a failure the 502 names the generation, which can be retried.
+    """
     new = new_job("session", StartGeneration.parse(request))
     quota = runtime().settings.quota_generations_per_month
     begun = starts.begin(runtime().pool, g.user.id, new, quota=quota, lease=lease())

@@ -15,6 +15,9 @@ blueprint.before_request(require_user)
 @blueprint.get("/stats")
 @operation("getStats", query=StatsQuery, answers={200: Stats})
 def show() -> Response:
-    """What the caller's generations came to: what was kept of each model's cards, and what that cost."""
+    """What the caller's generations came to: what was kept of each model's cards, and what that cost.
+
+    One line for each model, prompt version and language of the last `days` days.
+    """
     days = StatsQuery.parse(request).days
     return respond(Stats.model_validate(stats.find(runtime().pool, g.user.id, days=days)))

@@ -15,7 +15,10 @@ blueprint.before_request(require_user)
 @blueprint.get("/usage")
 @operation("getUsage", answers={200: job_contract.AllUsage})
 def show() -> Response:
-    """What is used of this month's quota."""
+    """What is used of this month's quota.
+
+    Months begin at midnight UTC on the first. Generations that run hold a place until they end.
+    """
     pool, quota = runtime().pool, runtime().settings.quota_generations_per_month
     texts = job_contract.Usage.model_validate(usage.find(pool, g.user.id, quota))
     if runtime().images is None:
