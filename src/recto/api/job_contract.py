@@ -22,7 +22,7 @@ from recto.api.contract import (
 from recto.api.review_contract import Cursor, Side, Suggestion
 from recto.api.section_contract import Progress
 from recto.db.jobs import JobRow
-from recto.text.deck import MAX_COUNT
+from recto.text.deck import MAX_COUNT, Part
 from recto.text.prompt import PROMPT_VERSIONS
 from recto.text.source import MAX_CHARACTERS, MAX_TOPIC_CHARACTERS, MIN_TOPIC_CHARACTERS
 from recto.times import LONGEST_WAIT_S
@@ -194,7 +194,7 @@ class AiGeneration(Progress):
             dropped=row.dropped,
             incomplete=row.incomplete,
             language=row.language,
-            **Progress.told(row),
+            **Progress.told([Part(**section) for section in row.sections or ()], row.ended_by),
             **more,
         )
 

@@ -1,10 +1,10 @@
 """The public contract of the sections that a long text is split into."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from recto.db.jobs import JobRow
 from recto.text.deck import Part, coverage, without_cards
 
 _Number = Annotated[int, Field(ge=1, description="From 1, in the order of the text.")]
@@ -50,15 +50,14 @@ class Progress(BaseModel):
     ]
 
     @staticmethod
-    def told(row: JobRow) -> dict[str, Any]:
-        """Return the fields' values for a job."""
-        parts = [Part(**section) for section in row.sections or ()]
+    def told(parts: Sequence[Part], ended_by: str | None) -> dict[str, Any]:
+        """Return the fields' values; ``ended_by``: the code of what ended the generation before it was done, if any."""
         return {
             "sections": len(parts) or None,
             "sections_done": sum(part.outcome is not None for part in parts) if parts else None,
             "coverage": coverage(parts) if parts else None,
             "sections_without_cards": [
                 SectionWithoutCards(number=number, title=part.title, start=part.start, end=part.end, reason=reason)
-                for number, part, reason in without_cards(parts, row.ended_by)
+                for number, part, reason in without_cards(parts, ended_by)
             ],
         }
