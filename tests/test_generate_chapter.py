@@ -80,9 +80,9 @@ def test_a_count_has_its_bound(generate):
 
 def test_a_terminal_shows_a_bar(tmp_path):
     source = tmp_path / "chapter.md"
-    source.write_text(chapter(*TITLES[:2]))
+    source.write_text(f"{chapter('One')}\n\n{SPOILT.format('slow')}")
     ours, terminal = os.openpty()
-    command = [RECTO, "generate", str(source), "--sandbox", "--count", "20", "--model", "sandbox/slow"]
+    command = [RECTO, "generate", str(source), "--sandbox", "--count", "20"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=terminal, env={"PATH": os.environ["PATH"]}):
         os.close(terminal)
         shown = b""
