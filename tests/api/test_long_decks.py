@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from recto.api.bodies import MAX_BODY_BYTES
+from recto.db import attempts
 from recto.errors import UpstreamTimeout
 from recto.text.proposals import comparable
 
@@ -188,3 +189,18 @@ def test_other_doors_take_no_more_than_before(client):
         assert client.post(path, json={"source_text": "a" * 10_001}).status_code == 400
         body = " " * (MAX_BODY_BYTES + 1)
         assert client.post(path, data=body, content_type="application/json").status_code == 413
+
+
+def test_a_batch_whose_commit_was_not_heard_of_is_counted_once(client, deck, monkeypatch):
+    add_batch = attempts.add_batch
+
+    def unheard(*arguments, **named):
+        add_batch(*arguments, **named)
+        return add_batch(*arguments, **named)
+
+    monkeypatch.setattr(attempts, "add_batch", unheard)
+    start(client, deck, chapter(*TITLES), count=30)
+    assert client.work() == ["succeeded"]
+    assert [section["cards"] for section in client.rows("generation_jobs")[0]["sections"]] == [10, 10, 10]
+    assert len(pairs(client, deck)) == 30
+    assert len(client.query("select * from generation_attempts")) == 3
