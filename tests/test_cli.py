@@ -289,7 +289,7 @@ def test_an_anki_deck_is_not_written_to_a_terminal(is_named):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("short", b"1000 to 10000 characters"),
+        ("short", b"1000 to 200000 characters"),
         (b"\xff" * 2000, b"not UTF-8"),
         (TEXT + "\n[sandbox: http-402]", b"upstream_http_error_402"),
     ],

@@ -10,6 +10,8 @@
     exports.py     cards → CSV, Anki
     documents/     PDF, EPUB, DOCX, HTML → text, in a child process
     reports.py     statistics → a table in a terminal
+    results.py     cards of `recto generate` → JSON, CSV, Anki
+    progress.py    how far something is, on a terminal
     cli.py         recto dev | migrate | worker | forget | stats | eval | sandbox | token | generate
     dev.py         the whole service on one machine
     api/           doors: one blueprint a resource; a view parses, calls and responds
@@ -23,8 +25,8 @@
     sandbox/       a provider for development and tests that plays every failure
     playground/    the page
 
-Imports run downwards only: cli → dev, reports → api → jobs, evaluation → runtime → db, tokens → telemetry → text →
-providers → times → errors, settings → calls.
+Imports run downwards only: cli → dev, reports, results → api → jobs, evaluation → runtime → db, tokens → telemetry →
+text → providers → times → errors, settings → calls.
 
 How a request and a job go through them, and what each table says: docs/architecture.md.
 """

@@ -65,18 +65,20 @@ def to_anki(
     pictures: Mapping[int, UUID] = MappingProxyType({}),
     files: Iterable[tuple[UUID, bytes]] = (),
     clozes: Collection[int] = (),
+    headings: Mapping[int, str] = MappingProxyType({}),
 ) -> bytes:
     """Return an ``.apkg``. Cards are plain text: what looks like HTML in them is shown, not interpreted.
 
     ``pictures``: the renders that stand below the backs, by the place of their card, from 0. ``files``: the JPEG of
     each render, once; one is in memory at a time, beside the package. ``clozes``: the places of cards whose front has a
-    gap for the back; they become cloze notes. One without a gap is a question like the others.
+    gap for the back; they become cloze notes. One without a gap is a question like the others. ``headings``, by the
+    place of their card, become sub-decks.
 
     Control characters other than line breaks and tabs are left out. The same deck name gives the same deck, and the
     same deck name and front the same note, so that importing a newer file updates cards instead of doubling them.
     """
     deck_name = _CONTROL.sub("", deck_name)
-    deck = genanki.Deck(_MIN_DECK_ID + _number(deck_name) % _MIN_DECK_ID, deck_name)
+    decks: dict[str, genanki.Deck] = {}
     for place, card in enumerate(cards):
         front, back = (_CONTROL.sub("", side) for side in card)
         is_cloze = place in clozes and GAP in front
@@ -84,11 +86,13 @@ def to_anki(
         if render_id := pictures.get(place):
             fields[1] += f'<br><img src="{_file_name(render_id)}">'
         note_type = _CLOZE_NOTE_TYPE if is_cloze else _NOTE_TYPE
+        name = _sub_deck(deck_name, headings.get(place, ""))
+        deck = decks.setdefault(name, genanki.Deck(_MIN_DECK_ID + _number(name) % _MIN_DECK_ID, name))
         deck.add_note(genanki.Note(note_type, fields, guid=genanki.guid_for(deck_name, front)))
     # genanki's own write_to_file leaves its database behind in the temporary folder.
     now = time()
     with closing(sqlite3.connect(":memory:")) as conn:
-        genanki.Package(deck).write_to_db(conn.cursor(), now, count(int(now * 1000)))
+        genanki.Package(list(decks.values())).write_to_db(conn.cursor(), now, count(int(now * 1000)))
         conn.commit()
         collection = conn.serialize()
     out = io.BytesIO()
@@ -100,6 +104,12 @@ def to_anki(
             names[str(number)] = _file_name(render_id)
         package.writestr("media", json.dumps(names))
     return out.getvalue()
+
+
+def _sub_deck(deck_name: str, heading: str) -> str:
+    """Return the name of the deck below, which a heading's own colons make no deeper."""
+    heading = re.sub(":{2,}", ":", _CONTROL.sub("", heading)).strip(": ")
+    return f"{deck_name}::{heading}" if heading else deck_name
 
 
 def _cell(text: str) -> str:

@@ -89,6 +89,7 @@ class ProviderSettings(_Environment):
     max_proposals: Annotated[int, Field(ge=1, le=100)] = 15
     max_front_characters: Annotated[int, Field(ge=1, le=10_000)] = 200
     max_back_characters: Annotated[int, Field(ge=1, le=10_000)] = 500
+    deck_max_characters: Annotated[int, Field(ge=10_000, le=1_000_000)] = 200_000
 
 
 class WorkerSettings(DatabaseSettings, ProviderSettings):

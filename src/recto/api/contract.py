@@ -52,16 +52,17 @@ WHITE = r"\s\x1c-\x1f\x85"
 
 # The schema says the rule but for its upper bound: few dialects let a pattern count beyond 1,000, and ``maxLength``
 # would count the white space.
+SOURCE_TEXT_SCHEMA: dict[str, Any] = {
+    "minLength": MIN_CHARACTERS,
+    "pattern": rf"^[{WHITE}]*[^{WHITE}\x00][^\x00]{{{MIN_CHARACTERS - 2},}}[^{WHITE}\x00][{WHITE}]*$",
+}
+SOURCE_TEXT_RULE = (
+    f"{MIN_CHARACTERS} to {{most}} characters (Unicode code points), white space at both ends not counted; neither NUL "
+    "characters nor lone surrogates."
+)
 SourceText = Annotated[
     StrictStr,
-    Field(
-        description=f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters (Unicode code points), white space at both "
-        "ends not counted; neither NUL characters nor lone surrogates.",
-        json_schema_extra={
-            "minLength": MIN_CHARACTERS,
-            "pattern": rf"^[{WHITE}]*[^{WHITE}\x00][^\x00]{{{MIN_CHARACTERS - 2},}}[^{WHITE}\x00][{WHITE}]*$",
-        },
-    ),
+    Field(description=SOURCE_TEXT_RULE.format(most=MAX_CHARACTERS), json_schema_extra=SOURCE_TEXT_SCHEMA),
 ]
 
 

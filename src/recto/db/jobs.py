@@ -24,7 +24,7 @@ class JobRow:
     ``model`` is the last that answered. ``attempts_left``: before it fails for good. ``suggestions_count`` counts what
     can be reviewed; ``erased_at`` is when that and the texts were erased. ``dropped``: cards of all batches that were
     written and not kept, by reason; ``incomplete``: why the model did not write all that it would have; ``language``:
-    of the last batch.
+    of the last batch; ``sections``: of a text that is asked in parts, as in ``NewJob``.
     """
 
     id: UUID
@@ -56,11 +56,19 @@ class JobRow:
     dropped: dict[str, int]
     incomplete: str | None
     language: str | None
+    sections: list[dict[str, Any]] | None
 
     @property
     def ended(self) -> bool:
         """Whether nothing will happen to it unless somebody asks."""
         return self.status in ("succeeded", "failed", "canceled")
+
+    @property
+    def ended_by(self) -> str | None:
+        """The code of what ended it before it was done; None if nothing did."""
+        if self.status == "failed" and self.error:
+            return str(self.error["code"])
+        return "canceled" if self.status == "canceled" else None
 
     def retry_at(self, window: timedelta) -> datetime | None:
         """When a failed job may be retried: 10 s after its failure, 20 s after the next, …; None if it cannot.
