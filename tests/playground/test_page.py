@@ -330,6 +330,43 @@ def test_a_rate_limit_is_counted_down_until_the_next_try_is_allowed(page):
     expect(button(page, "Try again")).to_be_enabled()
 
 
+def test_options_are_sent_if_set_kept_and_explained_at_their_fields(page):
+    page.get_by_text("Options", exact=True).click()
+    wanted, language, focus = map(page.get_by_label, ("How many cards", "In which language", "About what"))
+    wanted.fill("16")
+    language.fill("Polish")
+    focus.fill(" dates ")
+    page.get_by_label("Kind of card").select_option("cloze")
+    page.reload()
+    expect(page.locator("#chosen")).to_have_text("16 cards, Polish, “dates”, cloze")
+    submit(page)
+    expect(page.locator("#problem-count")).to_have_text("A whole number from 1 to 15.")
+    expect(wanted).to_be_focused()
+    expect(page.locator("#failure")).to_be_hidden()
+    wanted.fill("2")
+    expect(page.locator("#problem-count")).to_be_empty()
+    with page.expect_request("**/generations") as request:
+        wanted.press("Enter")
+    sent = {name: request.value.post_data_json.get(name) for name in ("count", "language", "focus", "style")}
+    assert sent == {"count": 2, "language": "pl", "focus": "dates", "style": "cloze"}
+    expect(page.locator("#incomplete")).to_have_text("They look like English, not Polish.")
+    gap = card(page, 1).get_by_role("img", name="gap")
+    expect(gap).to_have_text("____")
+    rewrite(page, 2, "Is a gap gone?", "Yes.")
+    button(page, "Accept all").click()
+    with page.expect_request("**/exports/anki") as request:
+        download(page, "Download Anki deck")
+    assert [sent.get("style") for sent in request.value.post_data_json["flashcards"]] == ["cloze", None]
+
+    dropped = {"leak": 2, "duplicate": 1}
+    wanted.fill("3")
+    page.route("**/generations", lambda route: route.fulfill(**stream({"front": "?", "back": "!"}, dropped=dropped)))
+    generate(page)
+    expect(page.locator("#incomplete")).to_have_text("1 of the 3 cards came.")
+    left_out = "The server left out 3 cards: 2 with the answer in the question, 1 said twice."
+    expect(page.locator("#left-out")).to_have_text(left_out)
+
+
 # The cards
 
 

@@ -111,8 +111,9 @@ def cancel(generation_id: str) -> Response:
 def events(generation_id: str) -> Response:
     """A generation's suggestions as they are committed.
 
-    Events are `suggestion`, each as in the list of suggestions, and at the end `done` with `status`, `error`, `dropped`
-    and `incomplete`. Each has an id. A stream that ends without `done` was broken off: ask again, with `Last-Event-ID`.
+    Events are `suggestion`, each as in the list of suggestions, and at the end `done` with `status`, `error`,
+    `dropped`, `incomplete` and `language`. Each has an id. A stream that ends without `done` was broken off: ask again,
+    with `Last-Event-ID`.
     """
     return job_events.respond(parse_uuid(generation_id))
 

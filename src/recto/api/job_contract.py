@@ -36,6 +36,8 @@ _Model = Annotated[
 _Version = Annotated[StrictStr, Field(json_schema_extra={"enum": list(PROMPT_VERSIONS)})]
 _PromptVersion = Annotated[_Version | None, Field(description="One that exists; the newest if left out.")]
 
+_WrittenIn = Annotated[str | None, Field(description="That the cards turned out to be in, as its subtag.")]
+
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 _Topic = Annotated[
     StrictStr,
@@ -139,7 +141,7 @@ class AiGeneration(BaseModel):
     suggestions_count: int
     dropped: Dropped
     incomplete: Incomplete
-    language: Annotated[str | None, Field(description="That the cards turned out to be in, as its subtag.")]
+    language: _WrittenIn
 
     @classmethod
     def of(cls, row: JobRow, *, retry_window: timedelta, **more: Any) -> Self:
@@ -179,11 +181,18 @@ class GenerationEnded(BaseModel):
     error: GenerationError | None
     dropped: Dropped
     incomplete: Incomplete
+    language: _WrittenIn
 
     @classmethod
     def of(cls, row: JobRow) -> Self:
         """Describe how a job has ended."""
-        return cls(status=row.status, error=GenerationError.of(row), dropped=row.dropped, incomplete=row.incomplete)
+        return cls(
+            status=row.status,
+            error=GenerationError.of(row),
+            dropped=row.dropped,
+            incomplete=row.incomplete,
+            language=row.language,
+        )
 
 
 class AiGenerationPage(BaseModel):

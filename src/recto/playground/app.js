@@ -1,15 +1,17 @@
-import { Failure, ankiDeck, generate, readExample } from "./api.js";
+import { Failure, generate, readExample } from "./api.js";
 import * as background from "./background.js";
 import { duration, explain, hideFailure, showFailure } from "./failures.js";
-import { csv, download, readText } from "./files.js";
+import { registerDownloads } from "./downloads.js";
+import { readText } from "./files.js";
 import { announce, element, count, hideNotice, notify, number, on } from "./page.js";
+import { chosenOptions, hideProblems, renderOptions, showProblems } from "./options.js";
 import { refreshPast, registerPast } from "./past.js";
 import { makeAll } from "./pictures.js";
 import { focusText, write } from "./reading.js";
 import { sendReviews } from "./review.js";
-import { acceptAll, addCards, announceArrived, renderCards, showIncomplete } from "./table.js";
+import { acceptAll, addCards, announceArrived, hideOutcome, renderCards } from "./table.js";
 import { MAX_LENGTH, MIN_LENGTH, shortened } from "./text.js";
-import { accepted, characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
+import { characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
 
 const SLOW_S = 30; // the server's own default deadline for its model
 
@@ -84,6 +86,7 @@ function fail(error, onRetry) {
 }
 
 function reportFailure(explanation, error, onRetry) {
+  if (error.code === "invalid_request" && showProblems(error.message)) return;
   showFailure(explanation, onRetry);
   if (error.code === "no_token" || error.code === "unauthorized") element("access").open = true;
 }
@@ -94,10 +97,13 @@ function makeFlashcards() {
   if (isBusy() || !measure()) return announce(element("hint").textContent);
   hideFailure();
   hideNotice();
-  showIncomplete("");
-  if (work.background) background.start(work.source.trim(), inBackground);
+  hideProblems();
+  hideOutcome();
+  if (work.background) background.start(request(), inBackground);
   else waitForFlashcards();
 }
+
+const request = () => ({ source: work.source.trim(), options: chosenOptions() });
 
 async function waitForFlashcards() {
   const controller = (call = new AbortController());
@@ -111,8 +117,9 @@ async function waitForFlashcards() {
     arrived ? "Writing cards" : seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual",
   );
   try {
-    const incomplete = await generate(token(), work.source.trim(), controller.signal, show);
-    announceArrived(arrived, incomplete);
+    const asked = request();
+    const answer = await generate(token(), asked, controller.signal, show);
+    announceArrived({ arrived }, answer, asked.options);
   } catch (error) {
     if (error.name === "AbortError") {
       const kept = arrived ? "The cards that came are" : "Your text is still";
@@ -153,7 +160,7 @@ let clock = 0;
 const inBackground = {
   begin() {
     hideFailure();
-    showIncomplete("");
+    hideOutcome();
     element("stage").textContent = "Handing over your text";
     clock = showProgress(null);
   },
@@ -164,33 +171,6 @@ const inBackground = {
   changed: refreshPast,
   fail: reportFailure,
 };
-
-// ---- downloads
-
-const fileName = (ending) => `${work.deck.trim() || "Recto"}.${ending}`;
-
-function downloadCsv() {
-  hideNotice(); // what is downloaded is decided
-  download(csv(accepted()), fileName("csv"));
-  announce("CSV downloaded.");
-}
-
-async function downloadAnki() {
-  if (element("anki").ariaBusy === "true") return;
-  hideFailure();
-  hideNotice();
-  element("anki").ariaBusy = "true";
-  announce("Building the Anki deck.");
-  const cards = accepted().map(({ front, back, picture }) => ({ front, back, renderId: picture?.renderId }));
-  try {
-    download(await ankiDeck(token(), work.deck.trim() || "Recto", cards), fileName("apkg"));
-    announce("Anki deck downloaded.");
-  } catch (error) {
-    fail(error.code === "not_found" ? new Failure("picture_gone", error) : error, downloadAnki);
-  } finally {
-    element("anki").ariaBusy = "false";
-  }
-}
 
 // ---- wiring
 
@@ -205,6 +185,7 @@ function render() {
   element("deck").value = work.deck;
   element("background").checked = work.background;
   element("background-note").hidden = !work.background;
+  renderOptions();
   renderCards();
   measure();
   makeAll();
@@ -234,7 +215,7 @@ on("clear", "click", () => {
   const { source, cards } = work;
   Object.assign(work, { source: "", cards: [] });
   hideFailure();
-  showIncomplete("");
+  hideOutcome();
   render();
   save();
   element("source").focus();
@@ -258,13 +239,8 @@ on("dismiss", "click", () => {
   focusText();
 });
 on("accept-all", "click", acceptAll);
-on("csv", "click", downloadCsv);
-on("anki", "click", downloadAnki);
-on("deck", "input", () => {
-  work.deck = element("deck").value;
-  save();
-});
 on("token", "input", () => keepToken(element("token").value));
+registerDownloads({ fail });
 registerPast({
   fail: reportFailure,
   isBusy,

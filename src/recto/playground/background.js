@@ -1,5 +1,5 @@
-// A generation in the background, from the button to its cards. `work.job` is {key, source} until the server has
-// accepted it, {id, last} from then on, `last` the event of the last card that came; a reload continues from there.
+// A generation in the background, from the button to its cards. `work.job` is {key, source, options} until the server has
+// accepted it, {id, options, last} from then on, `options` as they were sent, `last` the event of the last card that came; a reload continues from there.
 
 import {
   Failure,
@@ -24,9 +24,9 @@ let following = null; // the AbortController of the generation that is followed
 
 export const isFollowing = () => Boolean(following);
 
-/** Start a generation and follow it. `page` is {begin, end, fail, changed}. */
-export function start(source, page) {
-  work.job = { key: newKey(), source };
+/** Start a generation of {source, options} and follow it. `page` is {begin, end, fail, changed}. */
+export function start({ source, options }, page) {
+  work.job = { key: newKey(), source, options };
   save();
   return follow(page);
 }
@@ -61,7 +61,7 @@ export async function follow(page) {
     if (error.name !== "AbortError") {
       if (!(error instanceof Failure)) throw error;
       if (!job.id || error.code === "not_found") clearJob(job);
-      const again = job.id ? () => follow(page) : () => start(job.source, page);
+      const again = job.id ? () => follow(page) : () => start(job, page);
       page.fail(explain(error), error, again);
     }
   } finally {
@@ -72,7 +72,7 @@ export async function follow(page) {
 
 async function waitForEnd(job, signal, page) {
   if (!job.id) {
-    job.id = await untilReached(() => startGeneration(token(), job.source, job.key, signal), signal);
+    job.id = await untilReached(() => startGeneration(token(), job, signal), signal);
     delete job.source;
     save();
     page.changed();
@@ -82,7 +82,7 @@ async function waitForEnd(job, signal, page) {
   clearJob(job);
   if (failed) fail(failed, page);
   else if (ended.status === "canceled") notify("This generation was cancelled.");
-  else announceArrived(work.cards.filter(({ generation }) => generation === job.id).length, ended.incomplete);
+  else announceArrived({ arrived: work.cards.filter(({ generation }) => generation === job.id).length }, ended, job.options);
   page.changed();
 }
 
@@ -110,7 +110,7 @@ export async function cancel(page) {
   clearJob(job);
   try {
     // The server may have accepted it although its answer was lost: the same key returns its id.
-    await cancelGeneration(token(), job.id ?? (await startGeneration(token(), job.source, job.key)));
+    await cancelGeneration(token(), job.id ?? (await startGeneration(token(), job)));
     notify("Cancelled. Your text is still here.");
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

@@ -120,9 +120,10 @@ async function reportingFailure(action) {
 }
 
 /** Add its cards to the table, except those that are there already. */
-async function openCards({ generation_id: id, incomplete }) {
+async function openCards({ generation_id: id, count: asked, dropped, incomplete }) {
   const existing = new Set(work.cards.map((card) => card.id));
-  const cards = (await readSuggestions(token(), id)).filter((card) => !existing.has(card.id));
+  const all = await readSuggestions(token(), id);
+  const cards = all.filter((card) => !existing.has(card.id));
   if (!cards.length) {
     element("results-title").focus();
     return announce("Its cards are on the table already.");
@@ -130,7 +131,8 @@ async function openCards({ generation_id: id, incomplete }) {
   const first = work.cards.length;
   addCards(cards);
   focusCard(first);
-  announceArrived(cards.length, incomplete);
+  const tally = { arrived: cards.length, known: all.length - cards.length };
+  announceArrived(tally, { dropped, incomplete }, { count: asked });
 }
 
 async function erase(id) {

@@ -1,8 +1,8 @@
 // The cards on the table.
 
 import { cardElement } from "./cards.js";
-import { explainIncomplete } from "./failures.js";
 import { announce, element, count, hideNotice, notify, on } from "./page.js";
+import { explainLeftOut, explainShortfall } from "./outcome.js";
 import { hover, light, read, registerReading, renderReading } from "./reading.js";
 import { holdBack, sendHeldBack, sendReviews } from "./review.js";
 import { accepted, save, work } from "./work.js";
@@ -63,15 +63,19 @@ function isFocusFree() {
   return element("cards").contains(activeElement) && work.cards.every((card) => card.decision !== "open");
 }
 
-/** Say how many cards have come, and why there are not more. */
-export function announceArrived(number, incomplete) {
-  const reason = incomplete ? explainIncomplete(incomplete) : "";
-  showIncomplete(reason);
-  announce(`${count(number, "proposal")} arrived. ${reason}`.trim());
+/** Say how many cards have come, and what is missing of what was asked for. The parameters are those of outcome.js. */
+export function announceArrived(tally, answer, asked = {}) {
+  const shortfall = explainShortfall(tally, answer, asked);
+  const leftOut = explainLeftOut(tally, answer);
+  showOutcome(shortfall, leftOut);
+  announce(`${count(tally.arrived, "proposal")} arrived. ${shortfall} ${leftOut}`.trim());
 }
 
-export function showIncomplete(reason) {
-  element("incomplete").textContent = reason;
+export const hideOutcome = () => showOutcome("", "");
+
+function showOutcome(shortfall, leftOut) {
+  element("incomplete").textContent = shortfall;
+  element("left-out").textContent = leftOut;
 }
 
 export function renderCards() {
