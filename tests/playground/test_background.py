@@ -88,6 +88,30 @@ def test_proposals_come_and_decisions_reach_the_server(page, api, generations):
         page.get_by_role("button", name="Dismiss").last.click()
     assert statuses(api, generations)[3:] == ["accepted"] * (number - 3)
 
+    costs = page.get_by_text("Costs, and what was kept")
+    costs.click()
+    cells = page.locator("#models :is(th, td)")
+    expect(cells).to_have_text(["sandbox/extractive", *map(str, (number, number - 2, 1, 1)), "$0.00"])
+    shares = page.locator("#models rect").evaluate_all(
+        "bars => bars.map(bar => [bar.x, bar.width].map(at => at.baseVal.value))"
+    )
+    assert shares == [[0, number - 2], [number - 2, 1], [number - 1, 1]]
+    expect(page.locator("#cost-chart")).to_be_hidden()  # nothing was paid
+    paid = api("/stats") | {"since": "2026-02-10T00:00:00Z", "cost_by_day": [{"date": "2026-03-01", "cost_usd": 0.02}]}
+    page.route("**/stats", lambda route: route.fulfill(json=paid))
+    costs.click()
+    costs.click()
+    expect(page.get_by_role("img", name="Cost a day; the highest is $0.02.")).to_be_visible()
+    page.get_by_text("As a table").click()
+    expect(page.get_by_role("row", name="Mar 1 $0.02")).to_be_visible()
+    bars = page.locator("#cost-bars rect").evaluate_all("bars => bars.map(bar => bar.height.baseVal.value)")
+    assert bars == [0] * 19 + [1] + [0] * 10
+    page.route("**/stats", lambda route: route.fulfill(json=paid | {"models": [], "cost_by_day": []}))
+    costs.click()
+    costs.click()
+    expect(page.get_by_text("Nothing yet. Make flashcards")).to_be_visible()
+    expect(page.locator("#figures")).to_be_hidden()
+
 
 @pytest.mark.parametrize("moment", ["waiting", "reviewed"])
 def test_a_reload_loses_nothing(page, generations, moment):

@@ -195,6 +195,10 @@ export const review = (token, id, reviews) =>
 /** → {limit, used, reserved, resets_at}; `limit` null where there is no quota. */
 export const readUsage = async (token) => parseJson(await call("GET", "usage", token));
 
+/** → {days, since, models, cost_by_day} of the last 30 days. */
+export const readStats = async (token) =>
+  readJson(await call("GET", "stats", token), (answer) => Array.isArray(answer.models) && Array.isArray(answer.cost_by_day));
+
 /** A card, an idempotency key → the id of its picture's generation. */
 export async function startPicture(token, { front, back, key }, signal) {
   const headers = { "Idempotency-Key": key };

@@ -9,6 +9,7 @@ import { refreshPast, registerPast } from "./past.js";
 import { makeAll } from "./pictures.js";
 import { focusText, write } from "./reading.js";
 import { sendReviews } from "./review.js";
+import { refreshStats, registerStats } from "./stats.js";
 import { acceptAll, addCards, announceArrived, hideOutcome, renderCards } from "./table.js";
 import { MAX_LENGTH, MIN_LENGTH, shortened } from "./text.js";
 import { characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
@@ -131,6 +132,7 @@ async function waitForFlashcards() {
   } finally {
     call = null;
     hideProgress(clock);
+    refreshStats();
   }
 }
 
@@ -167,6 +169,7 @@ const inBackground = {
   end() {
     hideProgress(clock);
     refreshPast();
+    refreshStats();
   },
   changed: refreshPast,
   fail: reportFailure,
@@ -241,6 +244,7 @@ on("dismiss", "click", () => {
 on("accept-all", "click", acceptAll);
 on("token", "input", () => keepToken(element("token").value));
 registerDownloads({ fail });
+registerStats({ fail: reportFailure });
 registerPast({
   fail: reportFailure,
   isBusy,

@@ -2,7 +2,7 @@
 
 import { Failure, cancelGeneration, listGenerations, readSuggestions, readUsage } from "./api.js";
 import { explain } from "./failures.js";
-import { announce, element, count, number, on } from "./page.js";
+import { announce, count, dollars, element, number, on } from "./page.js";
 import { addCards, announceArrived, focusCard } from "./table.js";
 import { token, work } from "./work.js";
 
@@ -96,7 +96,7 @@ function facts({ kind, status, attempts, model, suggestions_count, tokens_input,
     status === "succeeded" && count(suggestions_count, "card"),
     attempts > 1 && count(attempts, "attempt"),
     tokens > 0 && count(tokens, "token"),
-    cost_usd !== null && `$${cost_usd.toFixed(cost_usd && cost_usd < 0.01 ? 5 : 2)}`,
+    cost_usd !== null && dollars(cost_usd),
   ]
     .filter(Boolean)
     .join(" · ");
