@@ -218,9 +218,14 @@ def test_decisions_that_cannot_be_sent_are_kept_and_sent_later(page, api, genera
 def test_past_generations_can_be_opened_and_erased(page, generations):
     begin(page)
     number = cards(page).count()
+    with page.expect_response("**/suggestions/review"):
+        page.get_by_role("button", name="Reject card 1", exact=True).click()
     page.get_by_role("button", name="Start over").click()
     past = open_past(page)
-    expect(past.first).to_contain_text(f"{number} cards")
+    (kept,) = generations()
+    expect(page.get_by_role("listitem", name=kept["first_front"], exact=True)).to_be_visible()
+    expect(past.first).to_contain_text(f"1 of {number} cards reviewed")
+    expect(past.first).to_contain_text(kept["generation_id"])
     expect(past.first).to_contain_text("$0.00")
     past.first.get_by_role("button", name="Open its cards").click()
     expect(page.locator(".card")).to_have_count(number)
@@ -230,6 +235,7 @@ def test_past_generations_can_be_opened_and_erased(page, generations):
     assert generations()[0]["suggestions_count"] == number
     erase.click()
     expect(past.first.get_by_role("button", name="Open its cards")).to_be_hidden()
+    expect(past.first.get_by_role("heading")).to_be_hidden()
     assert generations()[0]["suggestions_count"] == 0
 
 

@@ -13,6 +13,7 @@ from recto.api.job_contract import (
     AiGeneration,
     AiGenerationPage,
     AiGenerationQuery,
+    ListedGeneration,
     StartedGeneration,
     StartGeneration,
     WaitQuery,
@@ -59,7 +60,12 @@ def index() -> Response:
     window = runtime().settings.retry_window
     return respond(
         AiGenerationPage(
-            generations=[AiGeneration.of(row, retry_window=window) for row in shown],
+            generations=[
+                ListedGeneration.of(
+                    row, retry_window=window, first_front=row.first_front, reviewed_count=row.reviewed_count
+                )
+                for row in shown
+            ],
             next_cursor=next_cursor,
         )
     )

@@ -195,10 +195,19 @@ class GenerationEnded(BaseModel):
         )
 
 
+class ListedGeneration(AiGeneration):
+    """A generation in a list, with what tells it from the others."""
+
+    first_front: Annotated[
+        str | None, Field(description="The front of the first suggestion; null if there is none, or none any more.")
+    ]
+    reviewed_count: Annotated[int, Field(description="Of the suggestions, how many are accepted or rejected.")]
+
+
 class AiGenerationPage(BaseModel):
     """The caller's generations, newest first."""
 
-    generations: list[AiGeneration]
+    generations: list[ListedGeneration]
     next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
 
 

@@ -52,11 +52,16 @@ function row(generation) {
   const root = template.content.firstElementChild.cloneNode(true);
   const parts = Object.fromEntries([...root.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
   const when = new Date(generation.created_at);
+  const name = generation.first_front ? `“${generation.first_front}”` : `${STATUS[status]}, ${time.format(when)}`;
   root.dataset.status = status;
   parts.status.textContent = STATUS[status];
   parts.when.textContent = time.format(when);
   parts.when.dateTime = generation.created_at;
+  parts.title.textContent = generation.first_front ?? "";
+  parts.title.id = `generation-${id}`;
+  if (generation.first_front) root.setAttribute("aria-labelledby", parts.title.id);
   parts.facts.textContent = facts(generation);
+  parts.id.textContent = id;
   if (status === "failed") parts.error.textContent = explain(new Failure(generation.error.code)).title;
 
   const possible = {
@@ -67,7 +72,7 @@ function row(generation) {
   };
   for (const [action, isPossible] of Object.entries(possible)) {
     parts[action].hidden = !isPossible;
-    parts[action].setAttribute("aria-label", `${parts[action].textContent}: ${STATUS[status]}, ${time.format(when)}`);
+    parts[action].setAttribute("aria-label", `${parts[action].textContent}: ${name}`);
   }
   if (possible.retry) countDown(parts.retry, Date.parse(generation.retry_at));
   parts.open.addEventListener("click", () => reportingFailure(() => openCards(generation)));
@@ -88,12 +93,14 @@ function row(generation) {
   return root;
 }
 
-function facts({ kind, status, attempts, model, suggestions_count, tokens_input, tokens_output, cost_usd }) {
+function facts(generation) {
+  const { kind, attempts, model, suggestions_count: cards, reviewed_count: reviewed } = generation;
+  const { tokens_input, tokens_output, cost_usd } = generation;
   const tokens = (tokens_input ?? 0) + (tokens_output ?? 0);
   return [
     KIND[kind],
     model,
-    status === "succeeded" && count(suggestions_count, "card"),
+    cards > 0 && `${number(reviewed)} of ${count(cards, "card")} reviewed`,
     attempts > 1 && count(attempts, "attempt"),
     tokens > 0 && count(tokens, "token"),
     cost_usd !== null && dollars(cost_usd),
