@@ -254,9 +254,11 @@ def test_cards_come_as_they_are_written_and_stay_when_the_rest_fails_or_is_cance
     expect(page.locator("#notice")).to_contain_text("Cancelled. The cards that came are here")
     expect(page.locator(".card")).to_have_count(came)
     page.get_by_role("button", name="Make flashcards").click()
-    expect(page.locator(".card")).to_have_count(2 * came)
+    expect(page.locator("#left-out")).to_contain_text(f"{came} of {came} were already here.")
+    expect(page.locator(".card")).to_have_count(came)
     expect(page.locator("#incomplete")).to_have_text("Not all cards came. The language model took too long.")
-    expect(page.get_by_role("status")).to_contain_text(f"{came} proposals arrived. Not all")
+    expect(page.get_by_role("status")).to_contain_text("No new proposals arrived. Not all")
+    expect(page.get_by_role("heading", name="Proposals")).to_be_focused()
     expect(page.locator("#failure")).to_be_hidden()
 
 
@@ -503,14 +505,23 @@ def test_the_policy_refuses_an_inline_script(page, problems):
     assert "Content Security Policy" in problems.pop()
 
 
-def test_a_second_text_adds_its_cards_to_the_first_ones(page):
+def test_a_second_text_adds_its_cards_to_the_first_ones_and_none_comes_twice(page):
     cards = generate(page)
     button(page, "Accept card 1").click()
     before = cards.count()
-    generate(page)
-    assert cards.count() == 2 * before
+    generate(page, EXAMPLE)
+    both = cards.count()
+    assert both > before
     expect(card(page, before + 1)).to_be_focused()
     expect(button(page, "Accepted card 1")).to_be_visible()
+
+    front = cards.first.locator("[data-part=front]").text_content()
+    rewrite(page, 1, "Another front?", "Another back.")
+    new, changed = {"front": "C#?", "back": "."}, {"front": f"«{front.upper()}» ", "back": "."}
+    page.route("**/generations", lambda route: route.fulfill(**stream(changed, new, {"front": "C?", "back": "."})))
+    generate(page)
+    expect(cards).to_have_count(both + 2)
+    expect(page.locator("#left-out")).to_have_text("1 of 3 were already here.")
 
 
 def test_starting_over_can_be_undone(page):

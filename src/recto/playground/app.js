@@ -10,7 +10,7 @@ import { makeAll } from "./pictures.js";
 import { focusText, write } from "./reading.js";
 import { sendReviews } from "./review.js";
 import { refreshStats, registerStats } from "./stats.js";
-import { acceptAll, addCards, announceArrived, hideOutcome, renderCards } from "./table.js";
+import { acceptAll, addNew, announceArrived, hideOutcome, renderCards } from "./table.js";
 import { MAX_LENGTH, MIN_LENGTH, shortened } from "./text.js";
 import { characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
 
@@ -108,24 +108,23 @@ const request = () => ({ source: work.source.trim(), options: chosenOptions() })
 
 async function waitForFlashcards() {
   const controller = (call = new AbortController());
-  let arrived = 0;
+  const tally = { arrived: 0, known: 0 };
   const show = (card) => {
-    addCards([card]);
-    arrived += 1;
+    tally[addNew(card) ? "arrived" : "known"] += 1;
     element("access").open = false;
   };
   const clock = showProgress((seconds) =>
-    arrived ? "Writing cards" : seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual",
+    tally.arrived + tally.known ? "Writing cards" : seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual",
   );
   try {
     const asked = request();
     const answer = await generate(token(), asked, controller.signal, show);
-    announceArrived({ arrived }, answer, asked.options);
+    announceArrived(tally, answer, asked.options);
   } catch (error) {
     if (error.name === "AbortError") {
-      const kept = arrived ? "The cards that came are" : "Your text is still";
+      const kept = tally.arrived ? "The cards that came are" : "Your text is still";
       notify(`Cancelled. ${kept} here; the server may count the request all the same.`);
-      if (!arrived) focusText();
+      if (!tally.arrived) focusText();
     } else {
       fail(error, makeFlashcards);
     }

@@ -1,5 +1,6 @@
 // A generation in the background, from the button to its cards. `work.job` is {key, source, options} until the server has
-// accepted it, {id, options, last} from then on, `options` as they were sent, `last` the event of the last card that came; a reload continues from there.
+// accepted it, {id, options, known, last} from then on, `options` as they were sent, `known` the number of cards that the
+// table had already, `last` the event of the last card that came; a reload continues from there.
 
 import {
   Failure,
@@ -12,7 +13,7 @@ import {
 } from "./api.js";
 import { explain } from "./failures.js";
 import { announce, element, notify } from "./page.js";
-import { addCards, announceArrived } from "./table.js";
+import { addNew, announceArrived } from "./table.js";
 import { save, token, work } from "./work.js";
 
 const PAUSE_MS = 2000;
@@ -82,8 +83,12 @@ async function waitForEnd(job, signal, page) {
   clearJob(job);
   if (failed) fail(failed, page);
   else if (ended.status === "canceled") notify("This generation was cancelled.");
-  else announceArrived({ arrived: work.cards.filter(({ generation }) => generation === job.id).length }, ended, job.options);
+  else announceArrived(tallyOf(job), ended, job.options);
   page.changed();
+}
+
+function tallyOf({ id, known }) {
+  return { arrived: work.cards.filter(({ generation }) => generation === id).length, known };
 }
 
 /** Show the generation's cards as they come, those after `job.last` → how it has ended. */
@@ -92,7 +97,9 @@ function showCards(job, signal) {
   const show = (card, event) => {
     job.last = event;
     element("stage").textContent = "Writing cards";
-    if (work.cards.every(({ id }) => id !== card.id)) addCards([card]);
+    if (work.cards.some(({ id }) => id === card.id)) return;
+    if (!addNew(card)) job.known = (job.known ?? 0) + 1;
+    save();
   };
   return followGeneration(token(), job.id, { last: job.last, signal, show });
 }
