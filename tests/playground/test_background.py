@@ -1,6 +1,7 @@
 """Generating in the background on the page: nothing is lost, whatever is reloaded, and decisions reach the server."""
 
 import json
+import re
 from time import monotonic
 from uuid import uuid4
 
@@ -169,6 +170,38 @@ def test_cards_that_come_over_a_broken_connection_come_once(page, api, generatio
     begin(page)
     assert cards(page).count() == len(statuses(api, generations))
     assert [request.headers.get("last-event-id") for request in asked] == [None, "1"]
+
+
+def test_a_long_text_becomes_a_deck_section_by_section(page, api):
+    asked = []
+
+    def start(route):
+        asked.append(route.request.post_data_json)
+        route.continue_(post_data=json.dumps(asked[0] | {"source_text": SOURCE}))
+
+    def tell_sections(route):
+        bare = [{"number": 2, "title": "Of bees"}, {"number": 3, "title": None}]
+        sections = {"sections": 3, "sections_done": 1, "sections_without_cards": bare}
+        route.fulfill(json=route.fetch().json() | sections)
+
+    held = []
+    page.route("**/decks/*/generation", start)
+    page.route(re.compile("/ai/generations/[^/]+$"), tell_sections)
+    page.route("**/events", lambda route: route.continue_() if held else held.append(route))
+    long = SOURCE + "Nothing is known of the bees. " * 600
+    page.get_by_label("Your text").fill(long)
+    page.get_by_role("button", name="Split into a deck").click()
+    expect(page.locator("#stage")).to_have_text("Writing cards: 1 of 3 sections done")
+    expect(page.get_by_role("progressbar", name="Sections done")).to_have_attribute("value", "1")
+    held[0].continue_()
+    number = cards(page).count()
+    assert asked == [{"source_text": long.strip(), "count": 29}]
+    expect(page.locator("#incomplete")).to_have_text(
+        f"{number} of the 29 cards came. The model found no more. 2 of the 3 sections gave no card: “Of bees”, 3."
+    )
+    (generation,) = api("/ai/generations")["generations"]
+    assert (generation["kind"], generation["suggestions_count"]) == ("deck", number)
+    expect(page.get_by_role("progressbar", name="Sections done")).to_be_hidden()
 
 
 def test_a_failed_one_says_why_and_is_retried_when_its_time_has_come(page, generations, sql):

@@ -137,21 +137,22 @@ def test_an_empty_page_shows_a_sample_and_offers_an_example(page):
 
 
 @pytest.mark.parametrize(
-    ("text", "length", "hint", "fits"),
+    ("text", "count", "hint", "name", "fits"),
     [
-        ("", "0", "at least 1,000", False),
-        ("a" * 999, "999", "1 more to go", False),
-        (" \n" + "a" * 1000 + "\t ", "1,000", "", True),
-        ("😀" * 1000, "1,000", "", True),
-        ("a" * 10_000, "10,000", "", True),
-        ("a" * 10_001, "10,001", "1 too many", False),
+        ("", "0 of 10,000", "at least 1,000", "Make flashcards", False),
+        ("a" * 999, "999 of 10,000", "1 more to go", "Make flashcards", False),
+        (" \n" + "a" * 1000 + "\t ", "1,000 of 10,000", "", "Make flashcards", True),
+        ("😀" * 1000, "1,000 of 10,000", "", "Make flashcards", True),
+        ("a" * 10_000, "10,000 of 10,000", "", "Make flashcards", True),
+        ("a" * 10_001, "10,001 of 200,000", "section by section", "Split into a deck", True),
+        ("a" * 200_001, "200,001 of 200,000", "1 too many", "Make flashcards", False),
     ],
 )
-def test_the_count_is_of_trimmed_code_points_and_the_button_keeps_to_the_bounds(page, text, length, hint, fits):
+def test_the_count_is_of_trimmed_code_points_and_the_button_keeps_to_the_bounds(page, text, count, hint, name, fits):
     page.get_by_label("Your text").fill(text)
-    expect(page.locator("#count")).to_have_text(f"{length} of 10,000 characters")
+    expect(page.locator("#count")).to_have_text(f"{count} characters")
     expect(page.locator("#hint")).to_have_text(hint)
-    expect(page.get_by_role("button", name="Make flashcards")).to_be_enabled(enabled=fits)
+    expect(page.get_by_role("button", name=name)).to_be_enabled(enabled=fits)
 
 
 def test_a_text_that_is_too_long_is_cut_after_a_sentence_and_can_be_brought_back(page):
@@ -190,7 +191,7 @@ def test_a_text_file_is_dropped_anywhere_on_the_page(page):
         ("leaf.pdf", b"%PDF-1.7", "“leaf.pdf” is not a text file."),
         ("leaf.txt", b"\x89PNG\r\n\x1a\n", "“leaf.txt” does not hold plain text."),
         ("leaf.txt", b"null\x00", "“leaf.txt” does not hold plain text."),
-        ("leaf.txt", b"a" * (256 * 1024 + 1), "“leaf.txt” is too large."),
+        ("leaf.txt", b"a" * 800_001, "“leaf.txt” is too large."),
     ],
 )
 def test_a_file_that_cannot_be_read_is_explained_and_the_text_stays(page, name, content, sentence):

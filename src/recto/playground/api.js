@@ -19,6 +19,9 @@ export function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** The id of a new deck: a UUID. */
+export const newDeck = () => newKey().replace(/^(.{8})(.{4}).(.{3}).(.{3})/, "$1-$2-4$3-8$4-");
+
 async function call(method, path, token, { body, headers, signal } = {}) {
   // A header cannot hold other characters, and fetch would report them as a network failure.
   if (!/^[\x21-\x7e]+$/.test(token)) throw new Failure("no_token");
@@ -125,11 +128,11 @@ function cardOf({ front, back, quote, start, end, grounded }) {
   return { front, back, quote, start, end, grounded };
 }
 
-/** A text, the API's options, an idempotency key → the generation's id. */
-export async function startGeneration(token, { source, options, key }, signal) {
+/** A text, the API's options, an idempotency key → the generation's id. `deck`: the id of a new deck, for a long text. */
+export async function startGeneration(token, { source, options, key, deck }, signal) {
   const headers = { "Idempotency-Key": key };
   const body = { source_text: source, ...options };
-  const response = await call("POST", "ai/generations", token, { body, headers, signal });
+  const response = await call("POST", deck ? `decks/${deck}/generation` : "ai/generations", token, { body, headers, signal });
   const { generation_id } = await readJson(response, (answer) => answer.generation_id);
   return generation_id;
 }

@@ -1,17 +1,17 @@
-import { Failure, generate, readExample } from "./api.js";
+import { Failure, generate, newDeck, readExample } from "./api.js";
 import * as background from "./background.js";
 import { duration, explain, hideFailure, showFailure } from "./failures.js";
 import { registerDownloads } from "./downloads.js";
 import { readText } from "./files.js";
 import { announce, element, count, hideNotice, notify, number, on } from "./page.js";
-import { chosenOptions, hideProblems, renderOptions, showProblems } from "./options.js";
+import { boundCount, chosenOptions, deckCount, hideProblems, renderOptions, showProblems } from "./options.js";
 import { refreshPast, registerPast } from "./past.js";
 import { makeAll } from "./pictures.js";
 import { focusText, write } from "./reading.js";
 import { sendReviews } from "./review.js";
 import { refreshStats, registerStats } from "./stats.js";
 import { acceptAll, addNew, announceArrived, hideOutcome, renderCards } from "./table.js";
-import { MAX_LENGTH, MIN_LENGTH, shortened } from "./text.js";
+import { MAX_DECK_LENGTH, MAX_LENGTH, MIN_LENGTH, isForDeck, shortened, worthCuttingTo } from "./text.js";
 import { characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
 
 const SLOW_S = 30; // the server's own default deadline for its model
@@ -20,23 +20,31 @@ const SLOW_S = 30; // the server's own default deadline for its model
 
 function measure() {
   const length = characters(work.source.trim());
-  const fits = length >= MIN_LENGTH && length <= MAX_LENGTH;
+  const fits = length >= MIN_LENGTH && length <= MAX_DECK_LENGTH;
+  const isDeck = isForDeck(length);
+  const most = length > MAX_LENGTH ? MAX_DECK_LENGTH : MAX_LENGTH;
   element("length").textContent = number(length);
-  element("gauge").value = length;
-  element("sheet").dataset.fit = length > MAX_LENGTH ? "long" : fits ? "good" : "short";
-  element("hint").textContent = fits
-    ? ""
-    : length > MAX_LENGTH
-      ? `${number(length - MAX_LENGTH)} too many`
-      : length
-        ? `${number(MIN_LENGTH - length)} more to go`
-        : `at least ${number(MIN_LENGTH)}`;
-  element("shorten").hidden = length <= MAX_LENGTH;
+  element("most").textContent = number(most);
+  Object.assign(element("gauge"), { max: most, value: length });
+  element("sheet").dataset.fit = length > most ? "long" : isDeck ? "deck" : fits ? "good" : "short";
+  element("hint").textContent = hintFor(length);
+  element("shorten").hidden = !worthCuttingTo(length);
   element("generate").disabled = !fits || isBusy();
+  element("generate").textContent = isDeck ? "Split into a deck" : "Make flashcards";
+  element("switch").hidden = isDeck;
+  element("background-note").hidden = !isDeck && !work.background;
+  boundCount(length);
   const isEmpty = !work.source && !work.cards.length;
   element("clear").hidden = isEmpty;
   element("example").hidden = element("sample").hidden = !isEmpty;
   return fits;
+}
+
+function hintFor(length) {
+  if (!length) return `at least ${number(MIN_LENGTH)}`;
+  if (length < MIN_LENGTH) return `${number(MIN_LENGTH - length)} more to go`;
+  if (length > MAX_DECK_LENGTH) return `${number(length - MAX_DECK_LENGTH)} too many`;
+  return isForDeck(length) ? "section by section" : "";
 }
 
 function setSource(text) {
@@ -100,13 +108,20 @@ function makeFlashcards() {
   hideNotice();
   hideProblems();
   hideOutcome();
-  if (work.background) background.start(request(), inBackground);
-  else waitForFlashcards();
+  const asked = request();
+  if (work.background || asked.deck) background.start(asked, inBackground);
+  else waitForFlashcards(asked);
 }
 
-const request = () => ({ source: work.source.trim(), options: chosenOptions() });
+/** What is asked of the server: {source, options}, and for a long text also the `deck` that it becomes. */
+function request() {
+  const [source, options] = [work.source.trim(), chosenOptions()];
+  const length = characters(source);
+  if (!isForDeck(length)) return { source, options };
+  return { source, options: { count: deckCount(length), ...options }, deck: newDeck() };
+}
 
-async function waitForFlashcards() {
+async function waitForFlashcards(asked) {
   const controller = (call = new AbortController());
   const tally = { arrived: 0, known: 0 };
   const show = (card) => {
@@ -117,7 +132,6 @@ async function waitForFlashcards() {
     tally.arrived + tally.known ? "Writing cards" : seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual",
   );
   try {
-    const asked = request();
     const answer = await generate(token(), asked, controller.signal, show);
     announceArrived(tally, answer, asked.options);
   } catch (error) {
@@ -186,7 +200,6 @@ function render() {
   element("source").value = work.source;
   element("deck").value = work.deck;
   element("background").checked = work.background;
-  element("background-note").hidden = !work.background;
   renderOptions();
   renderCards();
   measure();
@@ -209,7 +222,7 @@ on("compose", "submit", (event) => {
 });
 on("shorten", "click", () => {
   const { source } = work;
-  setSource(shortened(work.source));
+  setSource(shortened(source, worthCuttingTo(characters(source.trim()))));
   element("source").focus();
   notify(`Kept the first ${count(characters(work.source), "character")}.`, backTo({ source }));
 });
@@ -233,7 +246,7 @@ on("file", "change", () => {
 on("cancel", "click", () => (call ? call.abort() : background.cancel(inBackground)));
 on("background", "change", () => {
   work.background = element("background").checked;
-  element("background-note").hidden = !work.background;
+  measure();
   save();
 });
 on("dismiss", "click", () => {
@@ -247,8 +260,8 @@ registerStats({ fail: reportFailure });
 registerPast({
   fail: reportFailure,
   isBusy,
-  follow: (id) => background.followKnown(id, inBackground),
-  retry: (id) => background.retry(id, inBackground),
+  follow: (id, deck) => background.followKnown({ id, deck }, inBackground),
+  retry: (id, deck) => background.retry({ id, deck }, inBackground),
 });
 
 // A file dropped beside the text field would otherwise replace the page.

@@ -1,6 +1,7 @@
 // The fields under “Options”: what the cards shall be like. `work.options` holds them as they are written.
 
 import { element } from "./page.js";
+import { isForDeck } from "./text.js";
 import { save, work } from "./work.js";
 
 const FIELDS = ["count", "language", "focus", "style"];
@@ -12,6 +13,9 @@ const PROBLEMS = {
   focus: ({ maxLength }) => `One line of at most ${maxLength} characters.`,
   style: () => "This server does not make them.",
 };
+
+const { mostCards, deckCards } = document.documentElement.dataset;
+const CARDS_A_CHARACTER = 1.5 / 1000; // of a long text, if their number is left open
 
 const input = (name) => element(`option-${name}`);
 const problem = (name) => element(`problem-${name}`);
@@ -25,6 +29,16 @@ export function languageName(tag) {
   } catch {
     return tag; // not even the form of a tag
   }
+}
+
+/** How many cards a deck of a text of this length gets if that is left open. */
+export const deckCount = (length) => Math.min(deckCards, Math.ceil(length * CARDS_A_CHARACTER));
+
+/** Let “How many cards” say what a text of this length may have. */
+export function boundCount(length) {
+  const isDeck = isForDeck(length);
+  input("count").max = isDeck ? deckCards : mostCards;
+  input("count").placeholder = isDeck ? deckCount(length) : "all that it has";
 }
 
 /** → {count, language, focus, style}, without those that are not set: what a request for cards says of them. */

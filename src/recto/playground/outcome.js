@@ -12,6 +12,8 @@ const INCOMPLETE = {
   network: "The connection broke off.",
 };
 
+const MOST_TITLES = 3; // that are told
+
 // The reasons of the API, for so many cards. What is not here is told as “unusable”.
 const DROPPED = {
   incomplete: "cut off",
@@ -32,9 +34,10 @@ const spoken = (tag) => ((primary) => ALIKE[primary] ?? primary)(tag.split("-")[
 /**
  * Why there are not the cards that were asked for: sentences, "" if there are. `arrived` counts the new ones, `known` those
  * that were on the table already; `answer` has the API's `incomplete` (or the code of what ended a stream of cards) and
- * `language`, `asked` the options that were sent.
+ * `language`, and of a deck `sections` and `sections_without_cards`, `asked` the options that were sent.
  */
-export function explainShortfall({ arrived, known = 0 }, { incomplete, language }, asked) {
+export function explainShortfall({ arrived, known = 0 }, answer, asked) {
+  const { incomplete, language, sections, sections_without_cards: bare } = answer;
   const came = arrived + known;
   const sentences = [];
   if (asked.count > came) sentences.push(`${number(came)} of the ${count(asked.count, "card")} came.`);
@@ -42,6 +45,12 @@ export function explainShortfall({ arrived, known = 0 }, { incomplete, language 
   if (incomplete) sentences.push(INCOMPLETE[incomplete] ?? explain(new Failure(incomplete)).title);
   if (language && asked.language && spoken(language) !== spoken(asked.language)) {
     sentences.push(`They look like ${languageName(language)}, not ${languageName(asked.language)}.`);
+  }
+  if (bare?.length) {
+    const titles = bare.map(({ number: at, title }) => (title ? `“${title}”` : number(at)));
+    const more = titles.length > MOST_TITLES ? `, and ${number(titles.length - MOST_TITLES)} more` : "";
+    const which = `${titles.slice(0, MOST_TITLES).join(", ")}${more}`;
+    sentences.push(`${number(bare.length)} of the ${count(sections, "section")} gave no card: ${which}.`);
   }
   return sentences.join(" ");
 }

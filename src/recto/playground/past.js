@@ -76,8 +76,8 @@ function row(generation) {
   }
   if (possible.retry) countDown(parts.retry, Date.parse(generation.retry_at));
   parts.open.addEventListener("click", () => reportingFailure(() => openCards(generation)));
-  parts.follow.addEventListener("click", () => page.isBusy() || page.follow(id));
-  parts.retry.addEventListener("click", () => page.isBusy() || page.retry(id));
+  parts.follow.addEventListener("click", () => page.isBusy() || page.follow(id, generation.deck_id));
+  parts.retry.addEventListener("click", () => page.isBusy() || page.retry(id, generation.deck_id));
   parts.erase.addEventListener("click", () => {
     // It cannot be undone, so it takes a second click.
     if (parts.erase.dataset.sure) return reportingFailure(() => erase(id));
@@ -149,7 +149,7 @@ async function erase(id) {
   (element("generations").querySelector("button:not([hidden])") ?? element("past").querySelector("summary")).focus();
 }
 
-/** `actions`: {fail(explanation, error, onRetry), follow(id), retry(id), isBusy()}. */
+/** `actions`: {fail(explanation, error, onRetry), follow(id, deckId), retry(id, deckId), isBusy()}. */
 export function registerPast(actions) {
   page = actions;
   on("past", "toggle", refreshPast);
