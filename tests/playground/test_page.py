@@ -410,7 +410,9 @@ def test_cards_are_accepted_and_rejected_and_all_of_them_can_be_taken_back(page)
     expect(summary).to_have_text(f"{number} cards, 1 accepted, 1 rejected")
     expect(button(page, "Accept all")).to_be_focused()
 
-    page.emulate_media(forced_colors="active")  # the colours that told them apart are gone
+    page.emulate_media(forced_colors="active", color_scheme="dark")  # the colours that told them apart are gone
+    colours = "element => getComputedStyle(element).color"
+    assert page.locator("mark:not(.is-lit)").first.evaluate(colours) == page.locator("#passage").evaluate(colours)
     outlines = [card(page, at).evaluate("card => getComputedStyle(card).outlineStyle") for at in (1, 2, 3)]
     edges = [card(page, at).evaluate("card => getComputedStyle(card).borderTopStyle") for at in (1, 2, 3)]
     assert (outlines, edges) == (["solid", "none", "none"], ["solid", "dashed", "solid"])
