@@ -39,6 +39,8 @@ _Model = Annotated[
 _Version = Annotated[StrictStr, Field(json_schema_extra={"enum": list(PROMPT_VERSIONS)})]
 _PromptVersion = Annotated[_Version | None, Field(description="One that exists; the newest if left out.")]
 
+_WrittenIn = Annotated[str | None, Field(description="That the cards turned out to be in, as its subtag.")]
+
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 _Topic = Annotated[
     StrictStr,
@@ -165,7 +167,7 @@ class AiGeneration(Progress):
     suggestions_count: int
     dropped: Dropped
     incomplete: Incomplete
-    language: Annotated[str | None, Field(description="That the cards turned out to be in, as its subtag.")]
+    language: _WrittenIn
 
     @classmethod
     def of(cls, row: JobRow, *, retry_window: timedelta, **more: Any) -> Self:
@@ -206,17 +208,33 @@ class GenerationEnded(BaseModel):
     error: GenerationError | None
     dropped: Dropped
     incomplete: Incomplete
+    language: _WrittenIn
 
     @classmethod
     def of(cls, row: JobRow) -> Self:
         """Describe how a job has ended."""
-        return cls(status=row.status, error=GenerationError.of(row), dropped=row.dropped, incomplete=row.incomplete)
+        return cls(
+            status=row.status,
+            error=GenerationError.of(row),
+            dropped=row.dropped,
+            incomplete=row.incomplete,
+            language=row.language,
+        )
+
+
+class ListedGeneration(AiGeneration):
+    """A generation in a list, with what tells it from the others."""
+
+    first_front: Annotated[
+        str | None, Field(description="The front of the first suggestion; null if there is none, or none any more.")
+    ]
+    reviewed_count: Annotated[int, Field(description="Of the suggestions, how many are accepted or rejected.")]
 
 
 class AiGenerationPage(BaseModel):
     """The caller's generations, newest first."""
 
-    generations: list[AiGeneration]
+    generations: list[ListedGeneration]
     next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
 
 

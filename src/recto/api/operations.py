@@ -97,7 +97,8 @@ def docs() -> ResponseReturnValue:
 @blueprint.get("/")
 def page() -> Response:
     """Answer with the page; it offers pictures where they are on."""
-    html = render_template("index.html", pictures=runtime().images is not None)
+    held = runtime()
+    html = render_template("index.html", pictures=held.images is not None, most_cards=held.bounds.proposals)
     return Response(html, headers={"Cache-Control": "no-cache"})
 
 

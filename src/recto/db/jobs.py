@@ -82,6 +82,14 @@ class JobRow:
         return self.finished_at + timedelta(seconds=_FIRST_RETRY_AFTER_S * 2**self.retries)
 
 
+@dataclass(frozen=True, slots=True)
+class ListedJob(JobRow):
+    """A job in a list of many: with what its user may know it by, and what is left to review."""
+
+    first_front: str | None
+    reviewed_count: int
+
+
 def find(pool: Pool, user_id: UUID, job_id: UUID) -> JobRow:
     """Return the user's job of that id. Raises ``NotFound``."""
     with as_user(pool, user_id) as conn:
@@ -99,12 +107,15 @@ def read(conn: Connection, user_id: UUID, job_id: UUID) -> JobRow:
 
 def newest(
     pool: Pool, user_id: UUID, *, status: str | None, before: tuple[datetime, UUID] | None, limit: int
-) -> list[JobRow]:
+) -> list[ListedJob]:
     """Return up to ``limit`` of the user's jobs, newest first, that come after ``before`` in that order."""
     created_at, job_id = before or (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
-    with as_user(pool, user_id) as conn, conn.cursor(row_factory=class_row(JobRow)) as cursor:
+    with as_user(pool, user_id) as conn, conn.cursor(row_factory=class_row(ListedJob)) as cursor:
         return cursor.execute(
-            "select * from recto.jobs where user_id = %s and (%s::text is null or status = %s)"
+            "select *,"
+            " (select front from ai_suggestions where job_id = jobs.id order by position limit 1) as first_front,"
+            " (select count(reviewed_at) from ai_suggestions where job_id = jobs.id) as reviewed_count"
+            " from recto.jobs where user_id = %s and (%s::text is null or status = %s)"
             " and (created_at, id) < (%s, %s) order by created_at desc, id desc limit %s",
             (user_id, status, status, created_at, job_id, limit),
         ).fetchall()

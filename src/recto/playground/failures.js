@@ -1,6 +1,5 @@
 // What the page says about each failure: what happened, and what to do next. `again`: the same call may succeed.
 
-import { Failure } from "./api.js";
 import { element } from "./page.js";
 
 const EXPLANATIONS = {
@@ -141,17 +140,6 @@ export function explainPicture(failure) {
   const text = OF_PICTURES[failure.code]?.(failure) ?? `${title} ${advice}`;
   return { text, again: failure.code in OF_PICTURES ? !FINAL.has(failure.code) : again };
 }
-
-const INCOMPLETE = {
-  max_tokens: "The model reached the longest answer that it may give.",
-  content_filter: "The provider’s content filter ended the answer.",
-  model_stopped: "The model found no more.",
-  network: "The connection broke off.",
-};
-
-/** `incomplete` of the API, or the code of what ended a stream of cards → two sentences. */
-export const explainIncomplete = (code) =>
-  `Not all cards came. ${INCOMPLETE[code] ?? explain(new Failure(code)).title}`;
 
 /** 75 → "1 min 15 s". */
 export function duration(seconds) {
