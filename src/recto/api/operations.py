@@ -22,7 +22,7 @@ from recto.telemetry import log, render_metrics
 
 # What the page loads is ours, and it talks to us alone. It holds no inline script or style.
 _CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src {images}; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src {images}; connect-src 'self'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 

@@ -1,5 +1,6 @@
 // One card: two sides, a decision, an editor, a picture. It shows both sides, or turns while it is studied.
 
+import { showText } from "./markup.js";
 import * as pictures from "./pictures.js";
 import { characters, work } from "./work.js";
 
@@ -32,7 +33,7 @@ export function cardElement(card, { changed, announce, moveOn }) {
     root.classList.toggle("is-turned", turned);
     root.classList.toggle("is-editing", Boolean(card.draft));
     root.classList.toggle("is-edited", card.edited);
-    for (const side of SIDES) parts[side].textContent = card[side];
+    for (const side of SIDES) showText(parts[side], card[side]);
     parts.doubt.hidden = card.grounded !== false || card.edited; // what was edited is the learner's own
     parts.recto.ariaHidden = String(work.study && turned);
     parts.verso.ariaHidden = String(work.study && !turned);
