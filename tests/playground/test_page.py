@@ -123,6 +123,7 @@ def test_a_typed_text_becomes_cards_and_only_this_server_is_called(page, service
     expect(page.get_by_role("status")).to_have_text(re.compile(r"^\d+ proposals arrived\.$"))
     expect(card(page, 1)).to_be_focused()
     assert requests == [("POST", f"{service.url}/generations")]
+    assert "loaded" in page.evaluate("[...document.fonts].map((font) => font.status)")
     assert problems == []
 
 
