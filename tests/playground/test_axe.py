@@ -46,6 +46,11 @@ def test_axe_finds_nothing_in_any_state(page):
     button(page, "Make flashcards").click()
     expect(page.locator("#failure")).to_contain_text("It is short and stout.")
     judge(page, "an error with the server's words")
+    page.route("**/generations", lambda route: route.fulfill(status=401, json={"error": "unauthorized"}), times=1)
+    button(page, "Make flashcards").click()
+    expect(page.locator("#failure").get_by_label("Your token")).to_be_visible()
+    judge(page, "another token is needed")
+
     page.get_by_label("Your text").fill(f"{SOURCE}\n[sandbox: stall]")
     button(page, "Make flashcards").click()
     expect(page.locator("#stage")).to_have_text("Writing cards")

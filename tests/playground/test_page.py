@@ -213,16 +213,39 @@ def test_the_token_is_taken_from_the_address_and_removed_from_it(page, service):
     generate(page)
 
 
-def test_without_a_token_the_field_is_open_and_the_call_is_not_made(page, service):
+def test_without_a_token_it_is_asked_for_where_that_is_said_and_the_call_is_not_made(page, service):
     page.evaluate("sessionStorage.clear()")
     page.reload()
     expect(page.get_by_label("Your token")).to_be_visible()
     failure = submit(page)
     expect(failure).to_contain_text("An access token is needed.")
     expect(failure).to_be_focused()
-    page.get_by_label("Your token").fill(f"Bearer {service.token()}\n")
-    button(page, "Try again").click()
+    page.keyboard.press("Tab")
+    expect(failure.get_by_label("Your token")).to_be_focused()
+    page.keyboard.insert_text(f"Bearer {service.token()}\n")
+    page.keyboard.press("Enter")
     expect(page.locator(".card").first).to_be_visible()
+    page.locator("#access summary").click()
+    expect(page.get_by_label("Your token")).to_be_visible()
+
+
+def test_a_page_that_has_a_token_signs_in_and_does_so_again_by_a_button(page, service):
+    def with_token(route):
+        answer = route.fetch()
+        body = answer.text().replace("<html ", f'<html data-token="{service.token()}" ')
+        route.fulfill(response=answer, body=body)
+
+    page.route(f"{service.url}/", with_token)
+    page.evaluate("sessionStorage.clear()")
+    page.reload()
+    generate(page)
+    page.evaluate("sessionStorage.setItem('recto.token', 'expired')")
+    failure = submit(page)
+    expect(failure).to_contain_text("The server did not accept your access token.")
+    before = page.locator(".card").count()
+    button(page, "Sign in again").click()
+    expect(page.locator(".card")).not_to_have_count(before)
+    expect(failure).to_be_hidden()
 
 
 # The call

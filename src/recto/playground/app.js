@@ -80,13 +80,10 @@ const isBusy = () => Boolean(call) || background.isFollowing();
 
 function fail(error, onRetry) {
   if (!(error instanceof Failure)) throw error;
-  reportFailure(explain(error), error, onRetry);
+  showFailure(explain(error), onRetry);
 }
 
-function reportFailure(explanation, error, onRetry) {
-  showFailure(explanation, onRetry);
-  if (error.code === "no_token" || error.code === "unauthorized") element("access").open = true;
-}
+const reportFailure = (explanation, _error, onRetry) => showFailure(explanation, onRetry);
 
 let call = null;
 
