@@ -328,6 +328,7 @@ def test_every_refusal_says_what_happened_and_what_to_do(page, status, body, sen
     expect(failure).to_contain_text("req-42")
     expect(failure).to_be_focused()
     expect(page.get_by_label("Your token")).to_be_visible(visible=status == 401)
+    assert (page.get_by_label("Your token").input_value() == "") is (status == 401)
 
 
 def test_a_lost_connection_is_explained_and_the_next_try_succeeds(page):

@@ -209,6 +209,7 @@ function placeTokenField(isInFailure) {
   const place = element(isInFailure ? "failure-token" : "access");
   if (place.contains(element("token-field"))) return;
   place.append(element("token-field"));
+  element("token").value = isInFailure ? "" : token(); // the refused one is not in the way of the next
   element("access").hidden = isInFailure;
   element("access").open = !token();
 }
