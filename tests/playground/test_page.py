@@ -396,6 +396,10 @@ def test_cards_are_accepted_and_rejected_and_all_of_them_can_be_taken_back(page)
     expect(button(page, "Accept all")).to_be_focused()
 
     page.emulate_media(forced_colors="active")  # the colours that told them apart are gone
+    colors = "mark => [mark, mark.parentElement].map((element) => getComputedStyle(element).color)"
+    page.emulate_media(color_scheme="dark")
+    text, around = page.locator("#passage mark:not(.is-lit)").first.evaluate(colors)
+    assert text == around
     outlines = [card(page, at).evaluate("card => getComputedStyle(card).outlineStyle") for at in (1, 2, 3)]
     edges = [card(page, at).evaluate("card => getComputedStyle(card).borderTopStyle") for at in (1, 2, 3)]
     assert (outlines, edges) == (["solid", "none", "none"], ["solid", "dashed", "solid"])
