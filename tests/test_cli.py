@@ -347,6 +347,7 @@ def test_dev_serves_with_nothing_configured_and_stops_everything(development, fr
     example = requests.get(f"{url}/playground/example.json", timeout=30).json()
     example["source_text"] += "\n[sandbox: slow]"
     assert f"{url}/#token={bearer}" in greeting
+    assert "data-token=" in requests.get(url, timeout=30).text
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(requests.post, f"{url}/generations", json=example, headers=headers, timeout=60)
         until(lambda: "in_flight 2.0" in requests.get(f"{url}/metrics", timeout=30).text)

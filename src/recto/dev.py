@@ -55,6 +55,8 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
             environment = {"LOG_FORMAT": "console"} | _LIMITS | os.environ | {"DATABASE_URL": database_url}
             if not (settings.supabase_jwt_secret or settings.supabase_url):
                 environment["SUPABASE_JWT_SECRET"] = secret(settings)
+            if settings.supabase_jwt_secret or not settings.supabase_url:
+                environment.setdefault("DEVELOPMENT_USER", str(USER_ID))
             url = f"http://127.0.0.1:{port}"
             environment.setdefault("PUBLIC_BASE_URL", url)
             environment.setdefault("STORAGE_URL", f"file://{settings.recto_data_dir}/files")

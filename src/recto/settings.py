@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from limits import RateLimitItem, parse_many
 from pydantic import (
@@ -142,6 +143,7 @@ class Settings(WorkerSettings):
     supabase_url: HttpAddress | None = None
     supabase_jwt_secret: SecretStr | None = None
     allow_anonymous_users: bool = False
+    development_user: UUID | None = None
 
     rate_limit_per_user: RateLimit = "5 per 5 minutes"
     rate_limit_per_ip: RateLimit = "30 per 5 minutes"
@@ -159,6 +161,12 @@ class Settings(WorkerSettings):
     def _has_a_key_source(self) -> Self:
         if self.supabase_url is None and self.supabase_jwt_secret is None:
             raise ValueError("SUPABASE_JWT_SECRET or SUPABASE_URL: one must be set, or no token could be verified")
+        return self
+
+    @model_validator(mode="after")
+    def _can_sign_in(self) -> Self:
+        if self.development_user and self.supabase_jwt_secret is None:
+            raise ValueError("DEVELOPMENT_USER: needs SUPABASE_JWT_SECRET, which signs that user's tokens")
         return self
 
     @model_validator(mode="after")

@@ -123,6 +123,7 @@ def test_a_typed_text_becomes_cards_and_only_this_server_is_called(page, service
     expect(page.get_by_role("status")).to_have_text(re.compile(r"^\d+ proposals arrived\.$"))
     expect(card(page, 1)).to_be_focused()
     assert requests == [("POST", f"{service.url}/generations")]
+    assert "loaded" in page.evaluate("[...document.fonts].map((font) => font.status)")
     assert problems == []
 
 
@@ -213,16 +214,38 @@ def test_the_token_is_taken_from_the_address_and_removed_from_it(page, service):
     generate(page)
 
 
-def test_without_a_token_the_field_is_open_and_the_call_is_not_made(page, service):
+def test_without_a_token_it_is_asked_for_where_that_is_said_and_the_call_is_not_made(page, service):
     page.evaluate("sessionStorage.clear()")
     page.reload()
     expect(page.get_by_label("Your token")).to_be_visible()
     failure = submit(page)
     expect(failure).to_contain_text("An access token is needed.")
     expect(failure).to_be_focused()
-    page.get_by_label("Your token").fill(f"Bearer {service.token()}\n")
-    button(page, "Try again").click()
+    page.keyboard.press("Tab")
+    expect(failure.get_by_label("Your token")).to_be_focused()
+    page.keyboard.insert_text(f"Bearer {service.token()}\n")
+    page.keyboard.press("Enter")
     expect(page.locator(".card").first).to_be_visible()
+    page.locator("#access summary").click()
+    expect(page.get_by_label("Your token")).to_be_visible()
+
+
+def test_a_page_that_has_a_token_signs_in_and_does_so_again_by_a_button(page, service):
+    def with_token(route):
+        answer = route.fetch()
+        body = answer.text().replace("<html ", f'<html data-token="{service.token()}" ')
+        route.fulfill(response=answer, body=body)
+
+    page.route(f"{service.url}/", with_token)
+    page.evaluate("sessionStorage.clear()")
+    page.reload()
+    generate(page)
+    page.evaluate("sessionStorage.setItem('recto.token', 'expired')")
+    failure = submit(page)
+    expect(failure).to_contain_text("The server did not accept your access token.")
+    button(page, "Sign in again").click()
+    expect(page.locator("#left-out")).to_contain_text("were already here.")
+    expect(failure).to_be_hidden()
 
 
 # The call
@@ -307,6 +330,7 @@ def test_every_refusal_says_what_happened_and_what_to_do(page, status, body, sen
     expect(failure).to_contain_text("req-42")
     expect(failure).to_be_focused()
     expect(page.get_by_label("Your token")).to_be_visible(visible=status == 401)
+    assert (page.get_by_label("Your token").input_value() == "") is (status == 401)
 
 
 def test_a_lost_connection_is_explained_and_the_next_try_succeeds(page):
@@ -410,9 +434,11 @@ def test_cards_are_accepted_and_rejected_and_all_of_them_can_be_taken_back(page)
     expect(summary).to_have_text(f"{number} cards, 1 accepted, 1 rejected")
     expect(button(page, "Accept all")).to_be_focused()
 
-    page.emulate_media(forced_colors="active", color_scheme="dark")  # the colours that told them apart are gone
-    colours = "element => getComputedStyle(element).color"
-    assert page.locator("mark:not(.is-lit)").first.evaluate(colours) == page.locator("#passage").evaluate(colours)
+    page.emulate_media(forced_colors="active")  # the colours that told them apart are gone
+    colors = "mark => [mark, mark.parentElement].map((element) => getComputedStyle(element).color)"
+    page.emulate_media(color_scheme="dark")
+    text, around = page.locator("#passage mark:not(.is-lit)").first.evaluate(colors)
+    assert text == around
     outlines = [card(page, at).evaluate("card => getComputedStyle(card).outlineStyle") for at in (1, 2, 3)]
     edges = [card(page, at).evaluate("card => getComputedStyle(card).borderTopStyle") for at in (1, 2, 3)]
     assert (outlines, edges) == (["solid", "none", "none"], ["solid", "dashed", "solid"])
@@ -572,6 +598,26 @@ def test_a_card_lights_its_sentence_and_a_sentence_finds_its_cards(page):
     expect(lit).to_have_text([first])
     page.keyboard.press("ArrowRight")  # the mouse rests, the focus has moved
     expect(lit).to_have_text([second])
+    page.keyboard.press("s")
+    expect(marks.nth(1)).to_be_focused()
+    expect(marks.nth(1)).to_have_attribute("aria-description", "card 2, card 3")
+    expect(page.locator(".card.is-lit")).to_have_count(2)
+    page.keyboard.press("Enter")
+    expect(card(page, 2)).to_be_focused()
+    page.keyboard.press("s")
+    page.keyboard.press("ArrowLeft")
+    expect(marks.first).to_be_focused()
+    expect(page.locator(".card.is-lit")).to_have_count(1)
+    page.keyboard.press("Tab")  # one stop for all of them
+    expect(button(page, "Edit text")).to_be_focused()
+    expect(page.locator(".card.is-lit")).to_have_count(0)
+    quote = page.get_by_role("button", name=f"In the text: {second}").first
+    expect(quote).to_be_hidden()
+    page.set_viewport_size({"width": 768, "height": 1024})
+    quote.click()
+    expect(marks.nth(1)).to_be_focused()
+    expect(marks.nth(1)).to_be_in_viewport()
+    page.set_viewport_size({"width": 1280, "height": 800})
     expect(page.locator("#margin .is-kept")).to_have_count(3)
     expect(page.locator("#coverage")).to_have_text("5 % has cards")
     expect(card(page, 4).get_by_text("The text does not say this.")).to_be_visible()

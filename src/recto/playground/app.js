@@ -97,7 +97,6 @@ function fail(error, onRetry) {
 function reportFailure(explanation, error, onRetry) {
   if (error.code === "invalid_request" && showProblems(error.message)) return;
   showFailure(explanation, onRetry);
-  if (error.code === "no_token" || error.code === "unauthorized") element("access").open = true;
 }
 
 let call = null;

@@ -3,13 +3,13 @@
 import { cardElement } from "./cards.js";
 import { announce, element, count, hideNotice, notify, on } from "./page.js";
 import { explainLeftOut, explainShortfall } from "./outcome.js";
-import { hover, light, read, registerReading, renderReading } from "./reading.js";
+import { focusPart, hover, light, read, registerReading, renderReading } from "./reading.js";
 import { holdBack, sendHeldBack, sendReviews } from "./review.js";
 import { comparable } from "./text.js";
 import { accepted, save, work } from "./work.js";
 
 function newElement(card) {
-  const root = cardElement(card, { changed, announce, moveOn: () => moveOn(card) });
+  const root = cardElement(card, { changed, announce, moveOn: () => moveOn(card), showPart: () => focusPart(card) });
   root.addEventListener("focusin", () => light(card));
   root.addEventListener("mousemove", ({ movementX, movementY }) => {
     if (movementX || movementY) hover(card); // else the page has moved, below the mouse
