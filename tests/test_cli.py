@@ -23,6 +23,7 @@ import requests
 
 from recto import dev
 from recto.api.contract import CreatedGeneration
+from recto.root import GUNICORN
 from recto.settings import DevelopmentSettings
 from recto.times import Times
 
@@ -181,7 +182,7 @@ def test_dev_fills_in_what_is_not_set_and_nothing_else(parts_of_dev, monkeypatch
     monkeypatch.setenv("RATE_LIMIT_PER_USER", "1 per minute")
     module, environment, _ = parts_of_dev()["gunicorn"]
     # Nobody else on the network reaches it, and no idle browser holds it up.
-    assert module == ["gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{free_port}", "--keep-alive", "1"]
+    assert module == [*GUNICORN, "--bind", f"127.0.0.1:{free_port}", "--keep-alive", "1"]
     assert environment["DATABASE_URL"] == "postgresql://embedded"
     assert (environment["RATE_LIMIT_PER_USER"], environment["RATE_LIMIT_PER_IP"]) == (
         "1 per minute",
@@ -401,7 +402,7 @@ def test_two_supervisors_share_a_database_and_the_last_one_stops_it(development,
     assert _processes(short_folder / "dev") == []
 
 
-@pytest.mark.parametrize("part", ["recto.cli worker", "gunicorn wsgi:app"])
+@pytest.mark.parametrize("part", ["recto.cli worker", "wsgi:app"])
 def test_dev_ends_when_a_part_of_it_does(development, free_port, short_folder, part):
     process, _ = development(free_port)
     (child,) = (child for child in psutil.Process(process.pid).children() if part in " ".join(child.cmdline()))

@@ -10,7 +10,8 @@
     exports.py     cards → CSV, Anki
     documents/     PDF, EPUB, DOCX, HTML → text, in a child process
     reports.py     statistics → a table in a terminal
-    cli.py         recto dev | migrate | worker | forget | stats | sandbox | token | generate
+    cli.py         recto dev | migrate | serve | worker | forget | stats | sandbox | token | generate
+    root.py        where sql/, wsgi.py and gunicorn.conf.py are, and how gunicorn is called
     dev.py         the whole service on one machine
     api/           doors: one blueprint a resource; a view parses, calls and responds
     jobs/          jobs: the same pipeline, run by a worker or for a caller who waits
@@ -24,7 +25,7 @@
     playground/    the page
 
 Imports run downwards only: cli → dev, reports → api → jobs, evaluation → runtime → db, tokens → telemetry → text →
-providers → times → errors, settings → calls.
+providers → times → errors, settings → calls, root.
 
 How a request and a job go through them, and what each table says: docs/architecture.md.
 """

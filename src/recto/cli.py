@@ -1,6 +1,7 @@
-"""The command line: recto dev | migrate | worker | forget | stats | sandbox | token | generate."""
+"""The command line: recto dev | migrate | serve | worker | forget | stats | sandbox | token | generate."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from recto import dev, documents, exports, reports, runtime
 from recto.db import embedded, erasure, migrations, stats
 from recto.errors import RectoError, UpstreamError
 from recto.jobs.worker import work
+from recto.root import GUNICORN
 from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import CHUNKS_PER_SECOND
 from recto.sandbox.server import start as start_sandbox
@@ -68,6 +70,13 @@ def migrate() -> None:
     """Bring the database at DATABASE_URL up to date. Safe to run twice, and at the same time."""
     applied = migrations.migrate(DatabaseSettings.load().database_url)
     click.echo("\n".join(f"applied {name}" for name in applied) or "The database is up to date.")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[GUNICORN'S OPTIONS]...")
+def serve(options: tuple[str, ...]) -> None:
+    """Run the web service until SIGTERM: gunicorn on 127.0.0.1:8000, or as its own options say, such as --bind."""
+    os.execv(sys.executable, [sys.executable, "-m", *GUNICORN, *options])  # noqa: S606  our own interpreter
 
 
 @cli.command()

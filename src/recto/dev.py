@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from tempfile import NamedTemporaryFile
 from time import monotonic, sleep
 from types import FrameType
@@ -19,13 +18,13 @@ from uuid import UUID
 
 from recto import tokens
 from recto.db import embedded, migrations
+from recto.root import GUNICORN, ROOT
 from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import start as start_sandbox
 from recto.settings import DevelopmentSettings
 from recto.times import Times
 
 USER_ID = UUID("00000000-0000-4000-8000-000000000001")
-_ROOT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 60
 _LOOK_EVERY_S = 0.5
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -72,7 +71,7 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
                     }
             times = Times.of(settings.openrouter_timeout_ms)
             # A browser's idle connections hold up Ctrl-C for as long as they may stay idle.
-            gunicorn = ["gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"]
+            gunicorn = [*GUNICORN, "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"]
             server = started.enter_context(_running(gunicorn, environment, times.web_stop_s))
             worker = started.enter_context(_running(["recto.cli", "worker"], environment, times.worker_stop_s))
             _wait_until_ready(server, url)
@@ -139,7 +138,7 @@ def until_stopped() -> Iterator[None]:
 def _running(module: list[str], environment: dict[str, str], stop_s: float) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(  # noqa: S603  our own interpreter
         [sys.executable, "-m", *module],
-        cwd=_ROOT,
+        cwd=ROOT,  # whatever modules lie where we are called
         env=environment,
         start_new_session=True,  # Ctrl-C is for us; we then let it finish what it does
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
