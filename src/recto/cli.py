@@ -46,6 +46,7 @@ _FORMATS = {".json": "json", ".csv": "csv", ".apkg": "anki"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="recto", message="%(package)s %(version)s")
 def cli() -> None:
     """Turn source texts into flashcard proposals."""
 
@@ -81,7 +82,9 @@ def serve(options: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.option("--concurrency", type=click.IntRange(1, 256), default=2, show_default=True, help="Jobs at a time.")
-@click.option("--metrics-port", type=int, help="Serve this process's metrics on this port of the loopback address.")
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), help="Serve this process's metrics on this loopback port."
+)
 def worker(concurrency: int, metrics_port: int | None) -> None:
     """Run background generations until SIGTERM. Start as many, on as many machines, as you like."""
     settings = WorkerSettings.load()
@@ -123,6 +126,7 @@ def stats_command(days: int, as_json: bool) -> None:
 )
 def sandbox_command(port: int, chunks_per_second: float) -> None:
     """Run the sandbox provider alone, for a harness or a client whose settings name it."""
+    dev.require_free(port, "sandbox")
     with dev.until_stopped(), start_sandbox(port, chunks_per_second=chunks_per_second) as provider:
         click.echo(f"OPENROUTER_BASE_URL={provider.base_url}")
         click.echo(f"REPLICATE_BASE_URL={provider.replicate_url}")
@@ -168,7 +172,9 @@ def generate(
     """
     output_format = output_format or _FORMATS.get(Path(output.name).suffix.lower(), "json")
     if output_format == "anki" and _is_terminal(output.name):
-        raise click.UsageError("An Anki deck is not for the eye; redirect the output, or name a file with --output.")
+        raise click.ClickException(
+            "An Anki deck is not for the eye; redirect the output, or name a file with --output."
+        )
     with ExitStack() as started:
         if use_sandbox:
             provider = started.enter_context(start_sandbox())

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from shlex import quote
+from shutil import which
 from tempfile import NamedTemporaryFile
 from time import monotonic, sleep
 from types import FrameType
@@ -46,7 +48,7 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
 
     Raises ``DevelopmentError`` or ``EmbeddedPostgresError``.
     """
-    _require_free(port)
+    require_free(port, "dev")
     with until_stopped(), ExitStack() as started:
         try:
             database_url = started.enter_context(embedded.running(settings.recto_data_dir))
@@ -106,12 +108,15 @@ def token(settings: DevelopmentSettings, user_id: UUID) -> str:
     return tokens.issue(secret(settings), user_id, issuer=issuer)
 
 
-def _require_free(port: int) -> None:
+def require_free(port: int, command: str) -> None:
+    """Raise ``DevelopmentError`` if the command could not listen on the port of the loopback address."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise DevelopmentError(f"Port {port} cannot be used ({reason}). Name another: recto dev --port …") from None
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "it must be 0 to 65535"
+        raise DevelopmentError(
+            f"Port {port} cannot be used ({reason}). Name another: {_recto()} {command} --port …"
+        ) from None
 
 
 @contextmanager
@@ -171,15 +176,23 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
 
 
 def _greet(url: str, settings: DevelopmentSettings) -> None:
+    folder = os.environ.get("RECTO_DATA_DIR")
+    recto = f"RECTO_DATA_DIR={quote(folder)} {_recto()}" if folder else _recto()
     provider = "OpenRouter" if settings.openrouter_api_key else "the sandbox (set OPENROUTER_API_KEY for real models)"
-    bearer = token(settings, USER_ID)
     print(  # noqa: T201  this is the command's output
         f"\nRecto is running with {provider}.\n\n"
-        f"  Page   {url}/#token={bearer}\n"
-        f"  Docs   {url}/docs\n\n"
-        f"  Token  {bearer}\n\n"
+        f"  Page   {url}/#token={token(settings, USER_ID)}\n"
+        f"  Docs   {url}/docs\n"
         f"  Try    curl -s {url}/playground/example.json | curl -s {url}/generations -d @- \\\n"
-        f"           -H 'Content-Type: application/json' -H 'Authorization: Bearer {bearer}'\n\n"
+        f"           -H 'Content-Type: application/json' -H \"Authorization: Bearer $({recto} token)\"\n\n"
         "Ctrl-C stops it and everything that it started.\n",
         flush=True,
     )
+
+
+def _recto() -> str:
+    """Return what to type for the command line, in the folder that it was called in."""
+    called = sys.argv[0]
+    if called.endswith(".py"):
+        return f"{quote(sys.executable)} -m recto.cli"
+    return "recto" if which("recto") == called else quote(called)
