@@ -1,6 +1,8 @@
 """What is installed from a wheel, itself built from the sdist, used in a folder that has nothing of the project's."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -73,6 +75,17 @@ def test_a_wheel_has_all_that_the_service_takes(wheel, migrate_serve_and_generat
     root = subprocess.run(where, cwd=elsewhere, env=first, stdout=subprocess.PIPE, text=True, check=True).stdout
     assert root.strip() == str(tmp_path / "installed/recto/_root")
     migrate_serve_and_generate(sys.executable, "-m", "recto.cli", **first)
+
+
+def test_the_images_build_has_all_that_the_package_is_made_of(wheel, tmp_path):
+    for name in re.findall("^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE):
+        source, target = ROOT / name, tmp_path / "context" / name
+        target.parent.mkdir(exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
+    subprocess.run(build, cwd=tmp_path / "context", check=True)
+    (built,) = tmp_path.glob("*.whl")
+    assert sorted(zipfile.ZipFile(built).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.soak
