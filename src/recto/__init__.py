@@ -12,7 +12,8 @@
     reports.py     statistics → a table in a terminal
     results.py     cards of `recto generate` → JSON, CSV, Anki
     progress.py    how far something is, on a terminal
-    cli.py         recto dev | migrate | worker | forget | stats | eval | sandbox | token | generate
+    cli.py         recto dev | migrate | serve | worker | forget | stats | eval | sandbox | token | generate
+    root.py        where sql/, wsgi.py and gunicorn.conf.py are, and how gunicorn is called
     dev.py         the whole service on one machine
     api/           doors: one blueprint a resource; a view parses, calls and responds
     jobs/          jobs: the same pipeline, run by a worker or for a caller who waits
@@ -26,7 +27,7 @@
     playground/    the page
 
 Imports run downwards only: cli → dev, reports, results → api → jobs, evaluation → runtime → db, tokens → telemetry →
-text → providers → times → errors, settings → calls.
+text → providers → times → errors, settings → calls, root.
 
 How a request and a job go through them, and what each table says: docs/architecture.md.
 """

@@ -1,6 +1,7 @@
-"""The command line: recto dev | migrate | worker | forget | stats | eval | sandbox | token | generate."""
+"""The command line: recto dev | migrate | serve | worker | forget | stats | eval | sandbox | token | generate."""
 
 import json
+import os
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from recto.errors import RectoError, UpstreamError
 from recto.evaluation import EvaluationError
 from recto.evaluation.command import evaluate
 from recto.jobs.worker import work
+from recto.root import GUNICORN
 from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import CHUNKS_PER_SECOND
 from recto.sandbox.server import start as start_sandbox
@@ -49,6 +51,7 @@ _FORMATS = {".json": "json", ".csv": "csv", ".apkg": "anki"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="recto", message="%(package)s %(version)s")
 def cli() -> None:
     """Turn source texts into flashcard proposals."""
 
@@ -78,9 +81,18 @@ def migrate() -> None:
     click.echo("\n".join(f"applied {name}" for name in applied) or "The database is up to date.")
 
 
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[GUNICORN'S OPTIONS]...")
+def serve(options: tuple[str, ...]) -> None:
+    """Run the web service until SIGTERM: gunicorn on 127.0.0.1:8000, or as its own options say, such as --bind."""
+    os.execv(sys.executable, [sys.executable, "-m", *GUNICORN, *options])  # noqa: S606  our own interpreter
+
+
 @cli.command()
 @click.option("--concurrency", type=click.IntRange(1, 256), default=2, show_default=True, help="Jobs at a time.")
-@click.option("--metrics-port", type=int, help="Serve this process's metrics on this port of the loopback address.")
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), help="Serve this process's metrics on this loopback port."
+)
 def worker(concurrency: int, metrics_port: int | None) -> None:
     """Run background generations until SIGTERM. Start as many, on as many machines, as you like."""
     settings = WorkerSettings.load()
@@ -122,6 +134,7 @@ def stats_command(days: int, as_json: bool) -> None:
 )
 def sandbox_command(port: int, chunks_per_second: float) -> None:
     """Run the sandbox provider alone, for a harness or a client whose settings name it."""
+    dev.require_free(port, "sandbox")
     with dev.until_stopped(), start_sandbox(port, chunks_per_second=chunks_per_second) as provider:
         click.echo(f"OPENROUTER_BASE_URL={provider.base_url}")
         click.echo(f"REPLICATE_BASE_URL={provider.replicate_url}")
@@ -168,7 +181,9 @@ def generate(
     """
     output_format = output_format or _FORMATS.get(Path(output.name).suffix.lower(), "json")
     if output_format == "anki" and _is_terminal(output.name):
-        raise click.UsageError("An Anki deck is not for the eye; redirect the output, or name a file with --output.")
+        raise click.ClickException(
+            "An Anki deck is not for the eye; redirect the output, or name a file with --output."
+        )
     with ExitStack() as started:
         if use_sandbox:
             provider = started.enter_context(start_sandbox())

@@ -79,6 +79,11 @@ def test_a_database_ahead_of_the_files_is_refused(database, folder):
         migrate(database, folder)
 
 
+def test_a_folder_without_files_is_refused_and_not_up_to_date(empty_database, tmp_path):
+    with pytest.raises(MigrationError, match="there are no migrations"):
+        migrate(empty_database, tmp_path)
+
+
 def test_a_failing_file_leaves_nothing_behind_and_can_be_mended(database, folder):
     new = folder / "0003_new.sql"
     new.write_text("create table half (); select 1 / 0")

@@ -6,23 +6,28 @@ from pathlib import Path
 import psycopg
 from psycopg import Connection
 
-SQL_FOLDER = Path(__file__).resolve().parents[3] / "sql"
+from recto.root import ROOT
+
+SQL_FOLDER = ROOT / "sql"
 
 # Any number of its own; it keeps simultaneous starters apart, and falls with the transaction even after a kill -9.
 _LOCK = 0x5EC70
 
 
 class MigrationError(Exception):
-    """The files and the database's ledger do not tell the same story."""
+    """There are no files, or they and the database's ledger do not tell the same story."""
 
 
 def migrate(database_url: str, folder: Path = SQL_FOLDER) -> list[str]:
     """Apply what is not applied yet and return those files' names.
 
     A file is one transaction: a failing one leaves nothing behind and raises ``psycopg.Error``. A file that was
-    edited or removed after it had been applied raises ``MigrationError`` before anything is changed.
+    edited or removed after it had been applied raises ``MigrationError`` before anything is changed, and so does a
+    folder without files.
     """
     files = sorted(folder.glob("[0-9]*.sql"))
+    if not files:
+        raise MigrationError(f"there are no migrations in {folder}; install Recto anew")
     with psycopg.connect(database_url, autocommit=True) as conn:
         _create_ledger(conn)
         _check(conn, files)
