@@ -27,12 +27,16 @@ insert into recto.synchronous_costs (
 )
 select job_id, user_id, model, tokens_input, tokens_output, cost_usd, prompt_version, language, created_at
     from public.generations record
-    where not exists (select from public.generation_attempts attempt where attempt.job_id = record.job_id)
-union all
-select job_id, user_id, model, tokens_input, tokens_output, cost_usd, prompt_version, null, created_at
+    where not exists (select from public.generation_attempts attempt where attempt.job_id = record.job_id);
+-- One that was given up for lost and then succeeded has both, and its record says what it took.
+insert into recto.synchronous_costs (
+    job_id, user_id, model, tokens_input, tokens_output, cost_usd, prompt_version, created_at
+)
+select job_id, user_id, model, tokens_input, tokens_output, cost_usd, prompt_version, created_at
     from public.generation_error_logs log
     where not is_image
-        and not exists (select from public.generation_attempts attempt where attempt.job_id = log.job_id);
+        and not exists (select from public.generation_attempts attempt where attempt.job_id = log.job_id)
+on conflict (job_id) do nothing;
 
 create or replace view recto.costs with (security_invoker = true) as
     select attempt.user_id, attempt.started_at as created_at, attempt.model,
@@ -183,4 +187,5 @@ exception
 end
 $$;
 revoke execute on function recto.acting_users_price from public;
+drop function if exists recto.price_of(uuid);  -- what one early version had in its place
 grant execute on function recto.acting_users_price to recto_service;

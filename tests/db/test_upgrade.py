@@ -291,18 +291,20 @@ def test_from_the_last_version_every_dollar_stays(empty_database, tmp_path, open
             " values (%s, 1, 1, %s, 'm', 1, 2, 0.4, 'succeeded')",
             (job, USER),
         )
-        for job_id, language in ((job, "pl"), (uuid4(), "de"), (None, None)):
+        late = uuid4()  # given up for lost, with a log, before it succeeded
+        for job_id, language in ((job, "pl"), (late, "de"), (None, None)):
             conn.execute(
                 f"insert into generations ({record}, {costs}, job_id, language)"
                 " values (%s, 'm', 1, repeat('a', 64), 1000, 1, '2', 1, 2, 0.4, %s, %s)",
                 (USER, job_id, language),
             )
-        conn.execute(
-            f"insert into generation_error_logs ({log}, {costs}, job_id, attempt)"
-            " values (%s, 'm', repeat('a', 64), 1000, 'e', '', '2', 1, null, 0.1, %s, 1)",
-            (USER, uuid4()),
-        )
-        every = "select * from recto.costs order by created_at, cost_usd, language"
+        for job_id, cost in ((uuid4(), 0.1), (late, None)):
+            conn.execute(
+                f"insert into generation_error_logs ({log}, {costs}, job_id, attempt)"
+                " values (%s, 'm', repeat('a', 64), 1000, 'e', '', '2', 1, null, %s, %s, 1)",
+                (USER, cost, job_id),
+            )
+        every = "select * from recto.costs where cost_usd is not null order by created_at, cost_usd, language"
         before = conn.execute(every).fetchall()
         conn.commit()
         assert migrate(empty_database).changes == []
