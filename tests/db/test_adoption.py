@@ -317,7 +317,7 @@ UNFIT = {
     "has no column model": usual("model varchar not null,", ""),
     "nothing fills its id": usual("bigserial", "bigint"),
     'violates check constraint "of_ours"': USUAL + "alter table generations add constraint of_ours check (id < 1);",
-    "violates unique constraint": USUAL + ROWS + "create unique index on generations (user_id, source_text_hash);",
+    "violates unique constraint": USUAL + "create unique index on generations (user_id, source_text_hash);",
     "permission denied for table admins": USUAL
     + "create table admins (id uuid); revoke all on admins from authenticated;"
     + "create policy admins on generations using (exists (select from admins where id = auth.uid()));",
