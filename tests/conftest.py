@@ -27,6 +27,7 @@ from recto import tokens
 from recto.api import create_app
 from recto.db import claims, embedded, migrations
 from recto.db.claims import Attempt
+from recto.db.pool import SEARCH_PATH
 from recto.jobs.images import run_image
 from recto.jobs.run import run
 from recto.runtime import Runtime, openrouter
@@ -210,6 +211,7 @@ class Client:
     def query(self, statement: str) -> list[dict]:
         """Run a statement past all policies."""
         with psycopg.connect(self.runtime.settings.database_url, row_factory=psycopg.rows.dict_row) as conn:
+            conn.execute("select set_config('search_path', %s, false)", (SEARCH_PATH,))
             cursor = conn.execute(statement)
             return cursor.fetchall() if cursor.description else []
 

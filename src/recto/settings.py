@@ -21,6 +21,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+Schema = Literal["public", "recto"]
+
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}")
 
 
@@ -72,9 +74,13 @@ class _Environment(BaseSettings):
 
 
 class DatabaseSettings(_Environment):
-    """Which database, for every command that needs one."""
+    """Which database, for every command that needs one.
+
+    ``database_schema``: where `recto migrate` puts Recto's tables. All others find them in either.
+    """
 
     database_url: Annotated[str, Field(pattern=r"^postgres(ql)?://")]
+    database_schema: Schema = "public"
 
 
 class ProviderSettings(_Environment):

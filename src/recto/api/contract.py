@@ -219,6 +219,7 @@ class Generation(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: int
+    user_id: UUID
     model: Annotated[str, Field(description="The model that answered.")]
     generated_count: int
     accepted_unedited_count: int | None
@@ -226,7 +227,9 @@ class Generation(BaseModel):
     source_text_hash: Annotated[str, Field(description="SHA-256 of the trimmed source text's UTF-8, hexadecimal.")]
     source_text_length: Annotated[int, Field(description="Characters of the trimmed source text.")]
     generation_duration: Annotated[int, Field(description="Milliseconds.")]
-    prompt_version: str
+    prompt_version: Annotated[
+        str | None, Field(description="Null if an app that shares the table wrote the record itself.")
+    ]
     tokens_input: int | None
     tokens_output: int | None
     cost_usd: float | None
@@ -252,6 +255,7 @@ class GenerationErrorLog(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: int
+    user_id: UUID
     model: str
     source_text_hash: str
     source_text_length: int
