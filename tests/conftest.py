@@ -27,6 +27,7 @@ from recto import tokens
 from recto.api import create_app
 from recto.db import claims, embedded, migrations
 from recto.db.claims import Attempt
+from recto.db.pool import SEARCH_PATH
 from recto.jobs.images import run_image
 from recto.jobs.run import run
 from recto.runtime import Runtime, openrouter
@@ -156,10 +157,10 @@ def sandbox() -> Iterator[SandboxServer]:
 @pytest.fixture
 def settings(database: str, sandbox: SandboxServer) -> Settings:
     """A service over real parts, with a short deadline and limits out of the way."""
-    return _settings(database, sandbox, openrouter_timeout_ms=5000, rate_limit_per_ip="1000 per minute")
+    return settings_of(database, sandbox, openrouter_timeout_ms=5000, rate_limit_per_ip="1000 per minute")
 
 
-def _settings(database_url: str, sandbox: SandboxServer, **changes: object) -> Settings:
+def settings_of(database_url: str, sandbox: SandboxServer, **changes: object) -> Settings:
     return Settings(
         database_url=database_url,
         openrouter_api_key="sk-or-v1-a-key-that-must-never-be-seen",
@@ -210,6 +211,7 @@ class Client:
     def query(self, statement: str) -> list[dict]:
         """Run a statement past all policies."""
         with psycopg.connect(self.runtime.settings.database_url, row_factory=psycopg.rows.dict_row) as conn:
+            conn.execute("select set_config('search_path', %s, false)", (SEARCH_PATH,))
             cursor = conn.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
@@ -391,13 +393,21 @@ def _worker(
 
 
 @contextmanager
-def _gunicorn(settings: Settings, log: Path, *, app: str = "wsgi:app", **environment: str) -> Iterator[Service]:
-    """Run gunicorn; ``{port}`` in a value is the port that it gets."""
+def gunicorn(
+    settings: Settings,
+    log: Path,
+    *,
+    app: str = "wsgi:app",
+    command: tuple[str, ...] = (),
+    cwd: Path = ROOT,
+    **environment: str,
+) -> Iterator[Service]:
+    """Run gunicorn, by a command of the test's own if there is one; ``{port}`` in a value is the port that it gets."""
     port = _free_port()
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}"],
-            cwd=ROOT,
+            [*(command or (sys.executable, "-m", "gunicorn", app)), "--bind", f"127.0.0.1:{port}"],
+            cwd=cwd,
             env=_environment(settings)
             | {name: value.replace("{port}", str(port)) for name, value in environment.items()},
             stdout=lines,
@@ -429,7 +439,7 @@ def start_service(settings: Settings, tmp_path: Path) -> Callable:
     """Start gunicorn over the test's own database: `with start_service(WEB_CONCURRENCY="2") as service`."""
 
     def start(**environment: str):
-        return _gunicorn(settings, tmp_path / f"{uuid4().hex}.log", **environment)
+        return gunicorn(settings, tmp_path / f"{uuid4().hex}.log", **environment)
 
     return start
 
@@ -456,9 +466,9 @@ def service(
     service_database: str, sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     """One gunicorn of one process, and one worker, for all tests that only look at them from outside; pictures on."""
-    settings = _settings(service_database, sandbox, openrouter_timeout_ms=3000, rate_limit_per_ip="100000 per minute")
+    settings = settings_of(service_database, sandbox, openrouter_timeout_ms=3000, rate_limit_per_ip="100000 per minute")
     folder = tmp_path_factory.mktemp("service")
     environment = {name.upper(): value for name, value in _with_pictures(sandbox, folder / "files").items()}
     web = environment | {"PUBLIC_BASE_URL": "http://127.0.0.1:{port}", "WEB_CONCURRENCY": "1"}
-    with _worker(settings, folder / "worker.log", **environment), _gunicorn(settings, folder / "log", **web) as running:
+    with _worker(settings, folder / "worker.log", **environment), gunicorn(settings, folder / "log", **web) as running:
         yield running

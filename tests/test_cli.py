@@ -12,6 +12,7 @@ import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ import requests
 
 from recto import dev
 from recto.api.contract import CreatedGeneration
+from recto.root import GUNICORN
 from recto.settings import DevelopmentSettings
 from recto.times import Times
 
@@ -181,7 +183,7 @@ def test_dev_fills_in_what_is_not_set_and_nothing_else(parts_of_dev, monkeypatch
     monkeypatch.setenv("RATE_LIMIT_PER_USER", "1 per minute")
     module, environment, _ = parts_of_dev()["gunicorn"]
     # Nobody else on the network reaches it, and no idle browser holds it up.
-    assert module == ["gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{free_port}", "--keep-alive", "1"]
+    assert module == [*GUNICORN, "--bind", f"127.0.0.1:{free_port}", "--keep-alive", "1"]
     assert environment["DATABASE_URL"] == "postgresql://embedded"
     assert (environment["RATE_LIMIT_PER_USER"], environment["RATE_LIMIT_PER_IP"]) == (
         "1 per minute",
@@ -282,14 +284,15 @@ def test_an_anki_deck_is_not_written_to_a_terminal(is_named):
     finally:
         os.close(terminal)
         os.close(ours)
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert b"--output" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("short", b"1000 to 10000 characters"),
+        ("short", b"1000 to 200000 characters"),
         (b"\xff" * 2000, b"not UTF-8"),
         (TEXT + "\n[sandbox: http-402]", b"upstream_http_error_402"),
     ],
@@ -342,11 +345,16 @@ def _processes(folder):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_dev_serves_with_nothing_configured_and_stops_everything(development, free_port, short_folder, number):
     process, greeting = development(free_port, DATABASE_URL="postgresql://must-not-be-used.invalid/")
-    bearer = greeting.split("Token")[1].split()[0]
+    bearer = greeting.split("#token=")[1].split()[0]
     url, headers = f"http://127.0.0.1:{free_port}", {"Authorization": f"Bearer {bearer}", "Connection": "close"}
     example = requests.get(f"{url}/playground/example.json", timeout=30).json()
     example["source_text"] += "\n[sandbox: slow]"
-    assert f"{url}/#token={bearer}" in greeting
+    assert (greeting.count(f"{url}/#token="), greeting.count(bearer)) == (1, 1)
+    assert "data-token=" in requests.get(url, timeout=30).text
+    # The command in `curl`'s header works as it is typed in another terminal.
+    typed = greeting.split("Bearer $(")[1].split(")")[0]
+    printed = subprocess.check_output(["/bin/sh", "-c", typed], env={"PATH": os.environ["PATH"]}, text=True)
+    assert jwt.decode(printed.strip(), options={"verify_signature": False})["sub"] == str(dev.USER_ID)
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(requests.post, f"{url}/generations", json=example, headers=headers, timeout=60)
         until(lambda: "in_flight 2.0" in requests.get(f"{url}/metrics", timeout=30).text)
@@ -401,7 +409,7 @@ def test_two_supervisors_share_a_database_and_the_last_one_stops_it(development,
     assert _processes(short_folder / "dev") == []
 
 
-@pytest.mark.parametrize("part", ["recto.cli worker", "gunicorn wsgi:app"])
+@pytest.mark.parametrize("part", ["recto.cli worker", "wsgi:app"])
 def test_dev_ends_when_a_part_of_it_does(development, free_port, short_folder, part):
     process, _ = development(free_port)
     (child,) = (child for child in psutil.Process(process.pid).children() if part in " ".join(child.cmdline()))
@@ -410,13 +418,39 @@ def test_dev_ends_when_a_part_of_it_does(development, free_port, short_folder, p
     assert _processes(short_folder / "dev") == []
 
 
-def test_a_taken_port_is_said_in_a_line(free_port, tmp_path):
+@pytest.mark.parametrize("command", ["dev", "sandbox"])
+def test_a_port_that_cannot_be_had_is_said_in_a_line(free_port, tmp_path, command):
+    environment = {"RECTO_DATA_DIR": str(tmp_path)}
     with socket.create_server(("127.0.0.1", free_port)):
-        done = run("dev", "--port", str(free_port), environment={"RECTO_DATA_DIR": str(tmp_path)})
-    assert done.returncode == 1
-    assert done.stderr.decode() == (
-        f"recto: Port {free_port} cannot be used (Address already in use). Name another: recto dev --port …\n"
-    )
+        taken = run(command, "--port", str(free_port), environment=environment)
+    for done, port, reason in (
+        (taken, free_port, "Address already in use"),
+        (run(command, "--port", "99999", environment=environment), 99999, "it must be 0 to 65535"),
+    ):
+        assert done.returncode == 1
+        assert done.stderr.decode() == (
+            f"recto: Port {port} cannot be used ({reason}). Name another: {RECTO} {command} --port …\n"
+        )
+
+
+def test_the_version_is_the_packages():
+    assert run("--version").stdout.decode() == f"recto {version('recto')}\n"
+
+
+@pytest.mark.parametrize(
+    ("called", "found", "typed"),
+    [
+        ("/home/a/.venv/bin/recto", "/home/a/.venv/bin/recto", "recto"),
+        (".venv/bin/recto", None, ".venv/bin/recto"),
+        (".venv/bin/recto", "/usr/bin/recto", ".venv/bin/recto"),
+        ("/my files/bin/recto", None, "'/my files/bin/recto'"),
+        ("/src/recto/cli.py", "/usr/bin/recto", f"{sys.executable} -m recto.cli"),
+    ],
+)
+def test_commands_are_named_as_they_can_be_typed(monkeypatch, called, found, typed):
+    monkeypatch.setattr(sys, "argv", [called, "dev"])
+    monkeypatch.setattr(dev, "which", lambda _name: found)
+    assert dev._recto() == typed
 
 
 def test_gunicorn_says_what_is_missing_in_a_line_each():

@@ -38,6 +38,15 @@ def test_an_anki_deck_shows_text_as_it_is(tmp_path):
     assert '"History"' in decks
 
 
+def test_maths_and_code_are_in_the_form_that_anki_shows(tmp_path):
+    card = ("Is $a<b$ for $5?\n$$\na\n$$", "`<i>`\n```py\nif a:\n    b\n```")
+    ((_, flds),), _ = notes(to_anki([card], "History"), tmp_path)
+    assert flds.split("\x1f") == [
+        r"Is \(a&lt;b\) for $5?\[" + "\na\n" + r"\]",
+        "<code>&lt;i&gt;</code><pre>if a:\n    b</pre>",
+    ]
+
+
 @pytest.mark.parametrize(
     "text", ["=1+1", " =1+1", "+1", "-1", "@a", "＝1", "＋1", "－1", "＠a", "\t=1", "\ta", "\ra", "\na", "\ufeff=1+1"]
 )
@@ -126,6 +135,7 @@ def test_what_is_no_deck_is_refused(client, body):
 def test_a_cloze_card_is_a_cloze_note(client, tmp_path):
     cards = [
         {"front": "The Nile flows ____ & <far>.", "back": "north::{{c2::x}}", "style": "cloze"},
+        {"front": "$a = ____$, ____", "back": r"$\frac{1}{b^{2}}$", "style": "cloze"},
         {"front": "No gap?", "back": "a question", "style": "cloze"},
         {"front": "A ____ in a question", "back": "gap"},
     ]
@@ -135,8 +145,10 @@ def test_a_cloze_card_is_a_cloze_note(client, tmp_path):
     with closing(sqlite3.connect(tmp_path / "collection")) as conn:
         types = json.loads(conn.execute("select models from col").fetchone()[0])
         notes = conn.execute("select mid, flds from notes order by id").fetchall()
-        assert conn.execute("select count(*) from cards").fetchone() == (3,)
-    assert [types[str(note_type)]["type"] for note_type, _ in notes] == [1, 0, 0]
+        assert conn.execute("select count(*) from cards").fetchone() == (4,)
+    assert [types[str(note_type)]["type"] for note_type, _ in notes] == [1, 1, 0, 0]
     text, extra = notes[0][1].split("\x1f")
     assert text == "The Nile flows {{c1::north:&#58;{&#123;c2:&#58;x}&#125;}} &amp; &lt;far&gt;."
     assert extra == ""
+    formula = r"\frac{1}{b^{2}&#125;"
+    assert notes[1][1].split("\x1f")[0] == rf"\(a = {{{{c1::{formula}}}}}\), {{{{c1::\({formula}\)}}}}"

@@ -3,6 +3,8 @@
 import re
 from uuid import uuid4
 
+from recto.api import image_contract
+from recto.api.bodies import MAX_BODY_BYTES
 from recto.settings import DevelopmentSettings, ProviderSettings, Settings
 from recto.times import Times
 
@@ -35,6 +37,13 @@ def test_systemd_waits_for_as_long_as_the_service_may_take_to_stop():
     assert re.findall(r"^# .*OPENROUTER_TIMEOUT_MS and (\d+) s\.\nTimeoutStopSec=(\d+)$", README, re.MULTILINE) == [
         (str(stop_s - 30), str(stop_s)) for stop_s in (times.web_stop_s, times.worker_stop_s)
     ]
+
+
+def test_nginx_lets_through_what_the_service_takes():
+    sizes = [int(size) * {"k": 1024, "m": 1024**2}[unit] for size, unit in re.findall(r"size (\d+)([km]);", README)]
+    longest = Settings.model_fields["deck_max_characters"].default
+    taken = [MAX_BODY_BYTES, 12 * longest + MAX_BODY_BYTES, image_contract.MAX_BODY_BYTES]
+    assert all(0 <= allowed - bound < 1024 for allowed, bound in zip(sizes, taken, strict=True))
 
 
 def test_every_setting_has_its_line_and_its_default():

@@ -14,6 +14,8 @@ import psycopg
 import pytest
 import requests
 
+from recto import telemetry
+
 from .conftest import children, until
 
 TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
@@ -75,17 +77,38 @@ def test_the_log_says_what_happened_and_repeats_nothing_that_was_sent(start_serv
         good = service.post(TEXT)
         failed = service.post(fault("http-403"))
         requests.post(f"{service.url}/generations", data=TEXT, headers={"Connection": "close"}, timeout=30)
+        requests.get(f"{service.url}/playground/style.css", headers={"Connection": "close"}, timeout=30)
         bearer = service.token()
     lines = [json.loads(line) for line in service.log.read_text().splitlines()]
     assert [line["status"] for line in lines if line["event"] == "request"] == [200, 502, 401]
     assert lines[0]["request_id"] == good.headers["X-Request-ID"]
     assert lines[0]["generated_count"] == good.json()["generated_count"]
     assert {"user_id", "duration_ms", "upstream_ms", "model", "tokens_input", "cost_usd", "dropped"} <= set(lines[0])
+    assert "path" not in lines[0]
     assert lines[1]["error_code"] == "upstream_http_error_403"
     assert lines[1]["request_id"] == failed.headers["X-Request-ID"]
     log = service.log.read_text()
     for secret in ("Rosetta", "granodiorite", bearer.split(".")[2], "eyJ", "sk-or-v1", "secret of the tests"):
         assert secret not in log
+
+
+def test_a_person_reads_a_line_a_request(start_service):
+    with start_service(LOG_FORMAT="console", WEB_CONCURRENCY="1") as service:
+        cards = service.post(TEXT).json()["generated_count"]
+        service.post(fault("http-402"))
+        for path in ("/playground/style.css", "/generations/7%1b[31m"):
+            requests.get(f"{service.url}{path}", headers={"Connection": "close"}, timeout=30)
+    lines = [re.sub(r"  \d+ ms", "", line) for line in service.log.read_text().splitlines()]
+    assert lines[0] == f"POST  /generations  200  {cards} cards"
+    assert lines[1].startswith("POST  /generations  502  upstream_http_error_402: ")
+    assert lines[2:] == ["GET  /generations/7%1B%5B31m  404"]
+
+
+@pytest.mark.parametrize(("status", "color"), [(201, 32), (304, 36), (404, 33), (503, 31)])
+def test_a_terminal_shows_statuses_in_colors(status, color):
+    event = {"event": "request", "method": "GET", "path": "/", "status": status, "duration_ms": 1.26}
+    rendered = telemetry._for_a_person(colors=True)(None, "info", event)
+    assert rendered == f"GET  /  \x1b[{color}m{status}\x1b[0m  1 ms"
 
 
 def test_an_error_of_the_database_is_logged_for_the_operator(start_service, database):

@@ -10,7 +10,10 @@
     exports.py     cards → CSV, Anki
     documents/     PDF, EPUB, DOCX, HTML → text, in a child process
     reports.py     statistics → a table in a terminal
-    cli.py         recto dev | migrate | worker | forget | stats | eval | sandbox | token | generate
+    results.py     cards of `recto generate` → JSON, CSV, Anki
+    progress.py    how far something is, on a terminal
+    cli.py         recto dev | migrate | serve | worker | forget | stats | eval | sandbox | token | generate
+    root.py        where sql/, wsgi.py and gunicorn.conf.py are, and how gunicorn is called
     dev.py         the whole service on one machine
     api/           doors: one blueprint a resource; a view parses, calls and responds
     jobs/          jobs: the same pipeline, run by a worker or for a caller who waits
@@ -23,8 +26,8 @@
     sandbox/       a provider for development and tests that plays every failure
     playground/    the page
 
-Imports run downwards only: cli → dev, reports → api → jobs, evaluation → runtime → db, tokens → telemetry → text →
-providers → times → errors, settings → calls.
+Imports run downwards only: cli → dev, reports, results → api → jobs, evaluation → runtime → db, tokens → telemetry →
+text → providers → times → errors, settings → calls, root.
 
 How a request and a job go through them, and what each table says: docs/architecture.md.
 """

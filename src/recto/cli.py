@@ -1,35 +1,39 @@
-"""The command line: recto dev | migrate | worker | forget | stats | eval | sandbox | token | generate."""
+"""The command line: recto dev | migrate | serve | worker | forget | stats | eval | sandbox | token | generate."""
 
 import json
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import date
-from itertools import cycle
+from math import ceil
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any, BinaryIO
 from uuid import UUID
 
 import click
 import psycopg
 
-from recto import dev, documents, exports, reports, runtime
+from recto import dev, documents, progress, reports, results, runtime
 from recto.db import embedded, erasure, migrations, stats
 from recto.errors import RectoError, UpstreamError
 from recto.evaluation import EvaluationError
 from recto.evaluation.command import evaluate
 from recto.jobs.worker import work
+from recto.root import GUNICORN
 from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import CHUNKS_PER_SECOND
 from recto.sandbox.server import start as start_sandbox
 from recto.settings import DatabaseSettings, DevelopmentSettings, ProviderSettings, SettingsError, WorkerSettings
 from recto.telemetry import configure_logging
+from recto.text.chapter import Chapter
+from recto.text.chapter import write as write_chapter
+from recto.text.deck import MAX_COUNT, batch_size, without_cards
 from recto.text.generate import Generation
 from recto.text.generate import generate as run_pipeline
 from recto.text.options import STYLES, Options
-from recto.text.source import SourceText
+from recto.text.source import MAX_CHARACTERS, SourceText
 
 # What is said in one line instead of a traceback.
 _EXPECTED = (
@@ -41,12 +45,14 @@ _EXPECTED = (
     EvaluationError,
     psycopg.OperationalError,
     psycopg.ProgrammingError,  # a login that may not do it, a database that is not migrated
+    psycopg.IntegrityError,  # a row of the app's own refers to one that is to be deleted
 )
 
 _FORMATS = {".json": "json", ".csv": "csv", ".apkg": "anki"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="recto", message="%(package)s %(version)s")
 def cli() -> None:
     """Turn source texts into flashcard proposals."""
 
@@ -71,14 +77,25 @@ def dev_command(port: int) -> None:
 
 @cli.command()
 def migrate() -> None:
-    """Bring the database at DATABASE_URL up to date. Safe to run twice, and at the same time."""
-    applied = migrations.migrate(DatabaseSettings.load().database_url)
-    click.echo("\n".join(f"applied {name}" for name in applied) or "The database is up to date.")
+    """Bring the database at DATABASE_URL up to date, or change nothing. Safe to run twice, and at the same time."""
+    settings = DatabaseSettings.load()
+    done = migrations.migrate(settings.database_url, schema=settings.database_schema)
+    lines = [f"applied {name}" for name in done.files] + done.changes
+    click.echo("\n".join(lines) or "The database is up to date.")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[GUNICORN'S OPTIONS]...")
+def serve(options: tuple[str, ...]) -> None:
+    """Run the web service until SIGTERM: gunicorn on 127.0.0.1:8000, or as its own options say, such as --bind."""
+    os.execv(sys.executable, [sys.executable, "-m", *GUNICORN, *options])  # noqa: S606  our own interpreter
 
 
 @cli.command()
 @click.option("--concurrency", type=click.IntRange(1, 256), default=2, show_default=True, help="Jobs at a time.")
-@click.option("--metrics-port", type=int, help="Serve this process's metrics on this port of the loopback address.")
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), help="Serve this process's metrics on this loopback port."
+)
 def worker(concurrency: int, metrics_port: int | None) -> None:
     """Run background generations until SIGTERM. Start as many, on as many machines, as you like."""
     settings = WorkerSettings.load()
@@ -120,6 +137,7 @@ def stats_command(days: int, as_json: bool) -> None:
 )
 def sandbox_command(port: int, chunks_per_second: float) -> None:
     """Run the sandbox provider alone, for a harness or a client whose settings name it."""
+    dev.require_free(port, "sandbox")
     with dev.until_stopped(), start_sandbox(port, chunks_per_second=chunks_per_second) as provider:
         click.echo(f"OPENROUTER_BASE_URL={provider.base_url}")
         click.echo(f"REPLICATE_BASE_URL={provider.replicate_url}")
@@ -144,7 +162,7 @@ def token(user_id: UUID) -> None:
 )
 @click.option("--output", "-o", type=click.File("wb", lazy=True), default="-", help="Instead of standard output.")
 @click.option("--model", help="Instead of OPENROUTER_MODEL.")
-@click.option("--count", type=click.IntRange(min=1), help="How many cards; as many as there are facts for if left out.")
+@click.option("--count", type=click.IntRange(min=1), help="How many cards; else what the text has facts for.")
 @click.option("--language", help="In which language, a BCP 47 tag such as pl; the text's own if left out.")
 @click.option("--focus", help='What to ask about: "dates", "the Calvin cycle".')
 @click.option("--style", type=click.Choice(STYLES), default=STYLES[0], show_default=True, help="Of the cards.")
@@ -161,11 +179,14 @@ def generate(
 ) -> None:
     """Make flashcards of FILE, or of standard input for "-". Needs neither a server nor a database.
 
-    FILE is text, or by its ending a PDF, EPUB, DOCX or HTML.
+    FILE is text, or by its ending a PDF, EPUB, DOCX or HTML. One of more than 10,000 characters is asked section by
+    section; its headings become sub-decks of the Anki deck.
     """
     output_format = output_format or _FORMATS.get(Path(output.name).suffix.lower(), "json")
     if output_format == "anki" and _is_terminal(output.name):
-        raise click.UsageError("An Anki deck is not for the eye; redirect the output, or name a file with --output.")
+        raise click.ClickException(
+            "An Anki deck is not for the eye; redirect the output, or name a file with --output."
+        )
     with ExitStack() as started:
         if use_sandbox:
             provider = started.enter_context(start_sandbox())
@@ -176,30 +197,75 @@ def generate(
             )
         else:
             settings = ProviderSettings.load(**({"openrouter_model": model} if model else {}))
+        chapter = None
         try:
-            bounds, options = runtime.bounds(settings), Options(**wanted)
-            if options.count and options.count > bounds.proposals:
-                raise click.UsageError(f"--count must be at most {bounds.proposals}, which MAX_PROPOSALS changes.")
-            source = SourceText(_read(file))
-            with _spinner("Asking " + settings.openrouter_model):
-                generation = run_pipeline(
-                    runtime.openrouter(settings),
-                    source,
-                    model=settings.openrouter_model,
-                    bounds=bounds,
-                    options=options,
-                )
+            options = Options(**wanted)
+            source = SourceText(_read(file), settings.deck_max_characters)
+            if source.length > MAX_CHARACTERS:
+                chapter = _write_chapter(settings, source, options)
+                generation = chapter.generation
+            else:
+                generation = _ask(settings, source, options)
         except UpstreamError as error:
-            raise click.ClickException(f"{error.message} ({error.log_code}: {error.detail})") from None
+            raise click.ClickException(_told(error)) from None
         except RectoError as error:
             raise click.ClickException(error.message) from None
-    output.write(_render(generation, output_format, deck, options))
+    output.write(results.render(generation, output_format, deck, options, chapter))
+    if chapter:
+        _say_what_is_missing(chapter)
+
+
+def _ask(settings: ProviderSettings, source: SourceText, options: Options) -> Generation:
+    bounds = runtime.bounds(settings)
+    if options.count and options.count > bounds.proposals:
+        raise click.UsageError(f"--count must be at most {bounds.proposals}, which MAX_PROPOSALS changes.")
+    with progress.shown("Asking " + settings.openrouter_model):
+        return run_pipeline(
+            runtime.openrouter(settings), source, model=settings.openrouter_model, bounds=bounds, options=options
+        )
+
+
+def _write_chapter(settings: ProviderSettings, source: SourceText, options: Options) -> Chapter:
+    bounds = runtime.bounds(settings)
+    count = options.count or min(ceil(source.length / MAX_CHARACTERS) * bounds.proposals, MAX_COUNT)
+    if count > MAX_COUNT:
+        raise click.UsageError(f"--count must be at most {MAX_COUNT}.")
+    with progress.shown("Asking " + settings.openrouter_model) as say:
+        for chapter in write_chapter(
+            runtime.openrouter(settings),
+            source,
+            count,
+            model=settings.openrouter_model,
+            bounds=bounds,
+            options=options,
+            at_once=batch_size(bounds, settings.openrouter_max_tokens),
+        ):
+            done = sum(part.outcome is not None for part in chapter.parts)
+            words = f"{done} of {len(chapter.parts)} sections, {len(chapter.proposals)} of {count} cards"
+            say(words, done / len(chapter.parts))
+    return chapter
+
+
+def _say_what_is_missing(chapter: Chapter) -> None:
+    """Name the sections without a card. Raises ``ClickException`` for the failure that ended it, if one did."""
+    ended_by = chapter.failure.code if chapter.failure else None
+    for number, part, reason in without_cards(chapter.parts, ended_by):
+        printable = "".join(filter(str.isprintable, part.title or ""))
+        title = f' "{printable}"' if printable else ""
+        click.echo(f"No card came of section {number}{title}: {reason}.", err=True)
+    if chapter.failure:
+        written = f"{len(chapter.proposals)} of {chapter.count} cards were written"
+        raise click.ClickException(f"{_told(chapter.failure)}; {written}")
+
+
+def _told(error: UpstreamError) -> str:
+    return f"{error.message} ({error.log_code}: {error.detail})"
 
 
 def _read(file: Path) -> str:
     if file == Path("-"):
         return documents.plain(sys.stdin.buffer.read())
-    with _spinner(f"Reading {file.name}"):
+    with progress.shown(f"Reading {file.name}"):
         return documents.read(file)
 
 
@@ -211,57 +277,6 @@ def _is_terminal(name: str) -> bool:
         return False
     with path.open("wb") as device:
         return device.isatty()
-
-
-def _render(generation: Generation, output_format: str, deck: str, options: Options) -> bytes:
-    cards = [(proposal.front, proposal.back) for proposal in generation.proposals]
-    match output_format:
-        case "csv":
-            return exports.to_csv(cards).encode()
-        case "anki":
-            return exports.to_anki(cards, deck, clozes=range(len(cards)) if options.style == "cloze" else ())
-    completion = generation.completion
-    report = {
-        "generation_id": None,  # nothing is recorded
-        "flashcards_proposals": [
-            {"temp_id": f"temp-{number}", "front": front, "back": back, "source": "ai-full"}
-            for number, (front, back) in enumerate(cards, 1)
-        ],
-        "generated_count": len(cards),
-        "dropped": dict(generation.drops),
-        "incomplete": generation.incomplete,
-        "language": generation.language if options.language else None,
-        "model": completion.model,
-        "tokens_input": completion.tokens_input,
-        "tokens_output": completion.tokens_output,
-        "cost_usd": None if completion.cost_usd is None else float(completion.cost_usd),
-        "generation_duration": generation.duration_ms,
-    }
-    return (json.dumps(report, ensure_ascii=False, indent=2) + "\n").encode()
-
-
-@contextmanager
-def _spinner(text: str) -> Iterator[None]:
-    """Show that something goes on, if somebody looks."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    done = Event()
-
-    def spin() -> None:
-        for frame in cycle("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"):
-            click.echo(f"\r{frame} {text} … ", nl=False, err=True)
-            if done.wait(0.1):
-                click.echo("\r\x1b[K", nl=False, err=True)
-                return
-
-    spinner = Thread(target=spin)
-    spinner.start()
-    try:
-        yield
-    finally:
-        done.set()
-        spinner.join()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from shlex import quote
+from shutil import which
 from tempfile import NamedTemporaryFile
 from time import monotonic, sleep
 from types import FrameType
@@ -19,13 +20,13 @@ from uuid import UUID
 
 from recto import tokens
 from recto.db import embedded, migrations
+from recto.root import GUNICORN, ROOT
 from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import start as start_sandbox
 from recto.settings import DevelopmentSettings
 from recto.times import Times
 
 USER_ID = UUID("00000000-0000-4000-8000-000000000001")
-_ROOT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 60
 _LOOK_EVERY_S = 0.5
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -47,7 +48,7 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
 
     Raises ``DevelopmentError`` or ``EmbeddedPostgresError``.
     """
-    _require_free(port)
+    require_free(port, "dev")
     with until_stopped(), ExitStack() as started:
         try:
             database_url = started.enter_context(embedded.running(settings.recto_data_dir))
@@ -55,6 +56,8 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
             environment = {"LOG_FORMAT": "console"} | _LIMITS | os.environ | {"DATABASE_URL": database_url}
             if not (settings.supabase_jwt_secret or settings.supabase_url):
                 environment["SUPABASE_JWT_SECRET"] = secret(settings)
+            if settings.supabase_jwt_secret or not settings.supabase_url:
+                environment.setdefault("DEVELOPMENT_USER", str(USER_ID))
             url = f"http://127.0.0.1:{port}"
             environment.setdefault("PUBLIC_BASE_URL", url)
             environment.setdefault("STORAGE_URL", f"file://{settings.recto_data_dir}/files")
@@ -72,7 +75,7 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
                     }
             times = Times.of(settings.openrouter_timeout_ms)
             # A browser's idle connections hold up Ctrl-C for as long as they may stay idle.
-            gunicorn = ["gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"]
+            gunicorn = [*GUNICORN, "--bind", f"127.0.0.1:{port}", "--keep-alive", "1"]
             server = started.enter_context(_running(gunicorn, environment, times.web_stop_s))
             worker = started.enter_context(_running(["recto.cli", "worker"], environment, times.worker_stop_s))
             _wait_until_ready(server, url)
@@ -107,12 +110,15 @@ def token(settings: DevelopmentSettings, user_id: UUID) -> str:
     return tokens.issue(secret(settings), user_id, issuer=issuer)
 
 
-def _require_free(port: int) -> None:
+def require_free(port: int, command: str) -> None:
+    """Raise ``DevelopmentError`` if the command could not listen on the port of the loopback address."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise DevelopmentError(f"Port {port} cannot be used ({reason}). Name another: recto dev --port …") from None
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "it must be 0 to 65535"
+        raise DevelopmentError(
+            f"Port {port} cannot be used ({reason}). Name another: {_recto()} {command} --port …"
+        ) from None
 
 
 @contextmanager
@@ -139,7 +145,7 @@ def until_stopped() -> Iterator[None]:
 def _running(module: list[str], environment: dict[str, str], stop_s: float) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(  # noqa: S603  our own interpreter
         [sys.executable, "-m", *module],
-        cwd=_ROOT,
+        cwd=ROOT,  # whatever modules lie where we are called
         env=environment,
         start_new_session=True,  # Ctrl-C is for us; we then let it finish what it does
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
@@ -172,15 +178,23 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
 
 
 def _greet(url: str, settings: DevelopmentSettings) -> None:
+    folder = os.environ.get("RECTO_DATA_DIR")
+    recto = f"RECTO_DATA_DIR={quote(folder)} {_recto()}" if folder else _recto()
     provider = "OpenRouter" if settings.openrouter_api_key else "the sandbox (set OPENROUTER_API_KEY for real models)"
-    bearer = token(settings, USER_ID)
     print(  # noqa: T201  this is the command's output
         f"\nRecto is running with {provider}.\n\n"
-        f"  Page   {url}/#token={bearer}\n"
-        f"  Docs   {url}/docs\n\n"
-        f"  Token  {bearer}\n\n"
+        f"  Page   {url}/#token={token(settings, USER_ID)}\n"
+        f"  Docs   {url}/docs\n"
         f"  Try    curl -s {url}/playground/example.json | curl -s {url}/generations -d @- \\\n"
-        f"           -H 'Content-Type: application/json' -H 'Authorization: Bearer {bearer}'\n\n"
+        f"           -H 'Content-Type: application/json' -H \"Authorization: Bearer $({recto} token)\"\n\n"
         "Ctrl-C stops it and everything that it started.\n",
         flush=True,
     )
+
+
+def _recto() -> str:
+    """Return what to type for the command line, in the folder that it was called in."""
+    called = sys.argv[0]
+    if called.endswith(".py"):
+        return f"{quote(sys.executable)} -m recto.cli"
+    return "recto" if which("recto") == called else quote(called)

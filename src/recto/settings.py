@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from limits import RateLimitItem, parse_many
 from pydantic import (
@@ -19,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Schema = Literal["public", "recto"]
 
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}")
 
@@ -71,9 +74,13 @@ class _Environment(BaseSettings):
 
 
 class DatabaseSettings(_Environment):
-    """Which database, for every command that needs one."""
+    """Which database, for every command that needs one.
+
+    ``database_schema``: where `recto migrate` puts Recto's tables. All others find them in either.
+    """
 
     database_url: Annotated[str, Field(pattern=r"^postgres(ql)?://")]
+    database_schema: Schema = "public"
 
 
 class ProviderSettings(_Environment):
@@ -89,6 +96,7 @@ class ProviderSettings(_Environment):
     max_proposals: Annotated[int, Field(ge=1, le=100)] = 15
     max_front_characters: Annotated[int, Field(ge=1, le=10_000)] = 200
     max_back_characters: Annotated[int, Field(ge=1, le=10_000)] = 500
+    deck_max_characters: Annotated[int, Field(ge=10_000, le=1_000_000)] = 200_000
 
 
 class WorkerSettings(DatabaseSettings, ProviderSettings):
@@ -141,6 +149,7 @@ class Settings(WorkerSettings):
     supabase_url: HttpAddress | None = None
     supabase_jwt_secret: SecretStr | None = None
     allow_anonymous_users: bool = False
+    development_user: UUID | None = None
 
     rate_limit_per_user: RateLimit = "5 per 5 minutes"
     rate_limit_per_ip: RateLimit = "30 per 5 minutes"
@@ -158,6 +167,12 @@ class Settings(WorkerSettings):
     def _has_a_key_source(self) -> Self:
         if self.supabase_url is None and self.supabase_jwt_secret is None:
             raise ValueError("SUPABASE_JWT_SECRET or SUPABASE_URL: one must be set, or no token could be verified")
+        return self
+
+    @model_validator(mode="after")
+    def _can_sign_in(self) -> Self:
+        if self.development_user and self.supabase_jwt_secret is None:
+            raise ValueError("DEVELOPMENT_USER: needs SUPABASE_JWT_SECRET, which signs that user's tokens")
         return self
 
     @model_validator(mode="after")

@@ -22,6 +22,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 OTHER_MODEL = "other"
 
+# Of the statuses of answers, by their first digit: green, cyan, yellow, red.
+_COLORS = {"2": 32, "3": 36, "4": 33, "5": 31}
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
 
 requests_total = Counter("recto_http_requests", "Requests answered.", ("route", "method", "status"))
@@ -164,6 +167,34 @@ def log_failure(error: BaseException) -> None:
     log.error("unforeseen_error", type=type(error).__qualname__, reason=reason, frames=frames)
 
 
+def _without_path(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Leave out what a caller typed, and addresses that are as good as a password. The route says enough."""
+    event.pop("path", None)
+    return event
+
+
+def _for_a_person(*, colors: bool) -> structlog.typing.Processor:
+    """Render a request as one short line, all else in columns."""
+    columns = structlog.dev.ConsoleRenderer(colors=colors)
+
+    def render(logger: object, method: str, event: structlog.typing.EventDict) -> str | bytes:
+        return _request(event, colors) if event["event"] == "request" else columns(logger, method, event)
+
+    return render
+
+
+def _request(event: structlog.typing.EventDict, colors: bool) -> str:
+    status = str(event["status"])
+    if colors:
+        status = f"\x1b[{_COLORS[status[0]]}m{status}\x1b[0m"
+    words = [event["method"], event["path"], status, f"{event['duration_ms']:.0f} ms"]
+    if cards := event.get("generated_count"):
+        words.append(f"{cards} card{'s' if cards != 1 else ''}")
+    if code := event.get("error_code"):
+        words.append(f"{code}: {event['error_message']}")
+    return "  ".join(words)
+
+
 class _LibraryHandler(logging.Handler):
     """Says what libraries warn of in our own form, on one line and without a traceback."""
 
@@ -173,7 +204,7 @@ class _LibraryHandler(logging.Handler):
 
 
 def configure_logging(log_format: Literal["json", "console"]) -> None:
-    """Send one line an event to standard error: JSON, or columns for a person."""
+    """Send one line an event to standard error: JSON, or what a person reads at a terminal."""
     logging.basicConfig(level=logging.WARNING, handlers=[_LibraryHandler()])
     # Its warnings quote addresses, of which a webhook's is secret, and headers, in which a provider may quote a text.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -186,6 +217,7 @@ def configure_logging(log_format: Literal["json", "console"]) -> None:
         structlog.configure(
             processors=[
                 *shared,
+                _without_path,
                 structlog.processors.JSONRenderer(serializer=lambda event, **_: to_json(event, fallback=str)),
             ],
             logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
@@ -194,7 +226,7 @@ def configure_logging(log_format: Literal["json", "console"]) -> None:
         )
     else:
         structlog.configure(
-            processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+            processors=[*shared, _for_a_person(colors=sys.stderr.isatty())],
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         )

@@ -155,6 +155,18 @@ def test_the_list_can_be_filtered_by_status(client):
     assert [generation["generation_id"] for generation in listed] == [pending.rpartition("/")[2]]
 
 
+def test_the_list_tells_the_first_front_and_how_many_are_reviewed(client):
+    location = done(client)
+    start(client)
+    first, second, *_ = suggestions(client, location)
+    client.patch(f"/ai/suggestions/{second['id']}", json={"status": "rejected"})
+    listed = client.get("/ai/generations").json["generations"]
+    told = [(generation["first_front"], generation["reviewed_count"]) for generation in listed]
+    assert told == [(None, 0), (first["front"], 1)]
+    client.delete(location)
+    assert client.get("/ai/generations").json["generations"][1]["first_front"] is None
+
+
 @pytest.mark.parametrize(
     "query",
     [

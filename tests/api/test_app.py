@@ -234,6 +234,14 @@ def test_a_request_leaves_nothing_in_the_log_lines_of_the_next(client):
     assert structlog.contextvars.get_contextvars() == {}
 
 
+def test_the_page_signs_in_the_development_user_on_this_machine_alone(client, open_client):
+    app = open_client(development_user=client.user_id).app
+    token = re.search('data-token="([^"]+)"', app.test_client().get("/").text)[1]
+    assert app.test_client().get("/usage", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert "data-token" not in app.test_client().get("/", base_url="http://127.0.0.1.attacker.example/").text
+    assert "data-token" not in client.app.test_client().get("/").text
+
+
 @pytest.mark.parametrize(
     ("storage", "source"),
     [

@@ -269,7 +269,7 @@ def test_one_generation_is_shown_to_its_user_alone(open_client):
     shown = mine.get(f"/api/generations/{generation_id}")
     assert shown.status_code == 200
     assert shown.json["id"] == generation_id
-    assert "user_id" not in shown.json
+    assert shown.json["user_id"] == str(mine.user_id)
     assert_error(theirs.get(f"/generations/{generation_id}"), 404, "not_found")
     assert_error(mine.get("/generations/99999999999999999999"), 404, "not_found")
 

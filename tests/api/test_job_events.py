@@ -35,7 +35,7 @@ def test_suggestions_come_as_they_are_committed_and_then_the_end(client, start_s
     listed = client.get(f"/ai/generations/{job_id}/suggestions").json["suggestions"]
     assert of(told, "suggestion") == listed
     job = client.get(f"/ai/generations/{job_id}").json
-    assert told[-1] == ("done", {name: job[name] for name in ("status", "error", "dropped", "incomplete")})
+    assert told[-1] == ("done", {name: job[name] for name in ("status", "error", "dropped", "incomplete", "language")})
     assert job["status"] == "succeeded"
 
 

@@ -196,7 +196,9 @@ def test_models_versions_and_languages_stand_apart(open_client):
     assert kinds == [(MODEL, 1, 0), ("sandbox/fenced", 1, 0), ("sandbox/http-402", 0, 1)]
     for column, value in (("language", "pl"), ("prompt_version", "0")):
         client.post(json=BODY)
-        client.query(f"update generations set {column} = '{value}' where id = (select max(id) from generations)")
+        (last,) = client.query("select job_id from generations order by id desc limit 1")
+        for table in ("generations", "recto.synchronous_costs"):
+            client.query(f"update {table} set {column} = '{value}' where job_id = '{last['job_id']}'")
     read = [of_model for of_model in told(client)["models"] if of_model["model"] == MODEL]
     version = client.rows("generations")[0]["prompt_version"]
     assert [(of_model["prompt_version"], of_model["language"], of_model["generations"]) for of_model in read] == [
@@ -211,6 +213,7 @@ def test_a_job_costs_and_fails_in_the_language_of_its_record(client, provider):
     client.post(f"/decks/{uuid4()}/generation", json={"topic": "Rome [sandbox: flaky-batch]", "count": 30})
     assert [client.work(), client.work()] == [["retried"], ["succeeded"]]
     client.query("update generations set language = 'it'")
+    client.query("update generation_jobs set language = 'it'")
     read = only(client)
     assert (read["language"], read["generations"], read["failures"]) == ("it", 1, 1)
     assert read["cost_usd"] == pytest.approx(bill(provider))
@@ -225,6 +228,7 @@ def test_days_are_utcs_and_todays_is_one(client):
         ("generations", "created_at"),
         ("generation_error_logs", "created_at"),
         ("generation_attempts", "started_at"),
+        ("recto.synchronous_costs", "created_at"),
     ):
         client.query(f"update {table} set {column} = date_trunc('day', now(), 'utc') - interval '1 s'")
     assert told(client, days=1)["models"] == told(client, days=1)["cost_by_day"] == []

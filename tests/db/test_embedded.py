@@ -257,7 +257,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_said_in_a_sentence(short_folder
 def test_without_its_binaries_it_says_what_to_do(cluster, monkeypatch, spec):
     monkeypatch.setattr(embedded, "find_spec", lambda name: spec)
     with (
-        pytest.raises(embedded.EmbeddedPostgresError, match=r"make install.*DATABASE_URL"),
+        pytest.raises(embedded.EmbeddedPostgresError, match=r"recto\[embedded\].*make install"),
         embedded.running(cluster),
     ):
         pass

@@ -1,6 +1,6 @@
 """Who may read and write what, down to the last grant."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -50,7 +50,7 @@ WRITES = {
 }
 READS = {
     "authenticated": {f"public.{table}" for table in USERS_TABLES}
-    | {"public.profiles", "recto.costs", "recto.images", "recto.jobs"},
+    | {"public.profiles", "recto.costs", "recto.images", "recto.jobs", "recto.synchronous_costs"},
     "recto_service": {f"public.{table}" for table in USERS_TABLES}
     | {"recto.idempotency_keys", "recto.images", "recto.jobs", "recto.migrations", "recto.rate_limits"},
     "recto_worker": {f"public.{table}" for table in USERS_TABLES}
@@ -60,10 +60,14 @@ READS = {
         "recto.files_to_delete",
         "recto.idempotency_keys",
         "recto.migrations",
+        "recto.synchronous_costs",
         "recto.untold_costs",
     },
 }
-WRITES_UNREAD = {("recto_service", "recto.untold_costs"): {"INSERT"}}
+WRITES_UNREAD = {
+    ("recto_service", "recto.synchronous_costs"): {"INSERT"},
+    ("recto_service", "recto.untold_costs"): {"INSERT"},
+}
 EXECUTES = {
     "public": {"record_generation", "record_generation_error"},  # which check their caller themselves
     "recto_service": {
@@ -269,3 +273,29 @@ def test_acting_for_one_user_the_service_sees_no_other_ones_answers(two):
     with as_service(two[0].runtime.pool, two[0].user_id) as conn:
         rows = conn.execute("select user_id from recto.idempotency_keys").fetchall()
     assert rows == [(two[0].user_id,)]
+
+
+def test_without_row_level_security_users_still_read_their_own_records_only(two):
+    """An app may have switched it off on tables that it shares."""
+    client, other = two
+    of_two = {str(client.user_id), str(other.user_id)}
+    for table in USERS_TABLES:
+        client.query(f"alter table {table} disable row level security")
+    for mine in (client, other):
+        pages = [mine.get(f"/{name}").json for name in ("generations", "generation-error-logs")]
+        rows = pages[0]["generations"] + pages[1]["generation_error_logs"]
+        assert {row["user_id"] for row in rows} == {str(mine.user_id)} < of_two
+        jobs = mine.get("/ai/generations").json["generations"]
+        theirs = client if mine is other else other
+        assert {UUID(job["generation_id"]) for job in jobs} <= {
+            row["id"] for row in mine.rows("generation_jobs") if row["user_id"] == mine.user_id
+        }
+        not_mine = next(row for row in mine.rows("generations") if row["user_id"] == theirs.user_id)
+        assert mine.get(f"/generations/{not_mine['id']}").status_code == 404
+        report = {"accepted_unedited_count": 1, "accepted_edited_count": 0}
+        assert mine.patch(f"/generations/{not_mine['id']}", json=report).status_code == 404
+        assert mine.get(f"/ai/generations/{not_mine['job_id']}").status_code == 404
+        assert mine.get(f"/ai/generations/{not_mine['job_id']}/suggestions").status_code == 404
+        assert mine.delete(f"/ai/generations/{not_mine['job_id']}").status_code == 404
+    assert sum(of_model["generations"] for of_model in client.get("/stats").json["models"]) == 2
+    assert client.get("/usage").json["used"] == 2

@@ -66,7 +66,7 @@ def test_a_connection_keeps_nothing_of_who_used_it(database, role):
             before = conn.execute(SESSION).fetchone()
         with acting(pool, *([] if role == "recto_worker" else [uuid4()])) as conn:
             claims, acted_as, path = conn.execute(SESSION).fetchone()
-            assert (bool(claims), acted_as, path) == (role != "recto_worker", role, "public")
+            assert (bool(claims), acted_as, path) == (role != "recto_worker", role, "recto, public")
         with pool.connection() as conn:
             # PostgreSQL forgets a setting of ours by emptying it.
             assert [value or None for value in conn.execute(SESSION).fetchone()] == list(before)

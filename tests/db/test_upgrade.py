@@ -120,7 +120,7 @@ def old(empty_database, tmp_path):
 def upgraded(old, empty_database, open_client):
     def upgrade():
         before = old.conn.execute(COSTS).fetchall()
-        assert migrate(empty_database)[0] == "0009_jobs.sql"
+        assert migrate(empty_database).files[0] == "0009_jobs.sql"
         assert old.conn.execute(COSTS).fetchall() == before
         return open_client(USER, database_url=empty_database)
 
@@ -263,3 +263,53 @@ def test_what_was_rejected_and_what_had_failed_is_carried_into_the_statistics(ol
     (row,) = client.rows("generations")
     assert (row["rejected_count"], row["grounded_count"], row["language"]) == (2, None, None)
     assert [log["prompt_version"] for log in client.rows("generation_error_logs")] == [PROMPT_VERSIONS[0], None]
+
+
+def test_from_the_last_version_every_dollar_stays(empty_database, tmp_path, open_client):
+    """Whose records named no job, whose generations a caller waited for, and whose jobs cost something."""
+    folder = tmp_path / "sql"
+    folder.mkdir()
+    for file in SQL_FOLDER.glob("00[01][0-9]_*.sql"):
+        if file.name < "0017":
+            shutil.copy(file, folder)
+    migrate(empty_database, folder)
+    job = uuid4()
+    record = (
+        "user_id, model, generated_count, source_text_hash, source_text_length, generation_duration, prompt_version"
+    )
+    log = "user_id, model, source_text_hash, source_text_length, error_code, error_message, prompt_version"
+    costs = "tokens_input, tokens_output, cost_usd"
+    with psycopg.connect(empty_database, row_factory=dict_row) as conn:
+        conn.execute(
+            "insert into generation_jobs (id, user_id, kind, status, payload, source_text_hash, source_text_length,"
+            " attempts_left, language, finished_at)"
+            " values (%s, %s, 'review', 'succeeded', %s, repeat('a', 64), 1000, 2, 'pl', now())",
+            (job, USER, Jsonb({"prompt_version": "2"})),
+        )
+        conn.execute(
+            f"insert into generation_attempts (job_id, number, call, user_id, model, {costs}, outcome)"
+            " values (%s, 1, 1, %s, 'm', 1, 2, 0.4, 'succeeded')",
+            (job, USER),
+        )
+        late = uuid4()  # given up for lost, with a log, before it succeeded
+        for job_id, language in ((job, "pl"), (late, "de"), (None, None)):
+            conn.execute(
+                f"insert into generations ({record}, {costs}, job_id, language)"
+                " values (%s, 'm', 1, repeat('a', 64), 1000, 1, '2', 1, 2, 0.4, %s, %s)",
+                (USER, job_id, language),
+            )
+        for job_id, cost in ((uuid4(), 0.1), (late, None)):
+            conn.execute(
+                f"insert into generation_error_logs ({log}, {costs}, job_id, attempt)"
+                " values (%s, 'm', repeat('a', 64), 1000, 'e', '', '2', 1, null, %s, %s, 1)",
+                (USER, cost, job_id),
+            )
+        every = "select * from recto.costs where cost_usd is not null order by created_at, cost_usd, language"
+        before = conn.execute(every).fetchall()
+        conn.commit()
+        assert migrate(empty_database).changes == []
+        assert conn.execute(every).fetchall() == before
+        assert [row["cost_usd"] for row in before] == [Decimal(cost) for cost in ("0.1", "0.4", "0.4", "0.4")]
+    client = open_client(USER, database_url=empty_database)
+    assert len(client.get("/generations").json["generations"]) == 3
+    assert client.get("/stats").json["cost_by_day"][0]["cost_usd"] == pytest.approx(1.3)

@@ -17,9 +17,9 @@ SOURCE = (
 ) * 4
 
 
-def stream(*proposals: dict[str, object], incomplete: str | None = None) -> dict[str, object]:
-    """Return what makes a route answer with these proposals as events."""
-    done = {"generation_id": 1, "generated_count": len(proposals), "dropped": {}, "incomplete": incomplete}
+def stream(*proposals: dict[str, object], **done: object) -> dict[str, object]:
+    """Return what makes a route answer with these proposals as events, and ``done`` with their end."""
+    done = {"generation_id": 1, "generated_count": len(proposals), "dropped": {}, "incomplete": None} | done
     events = [("proposal", proposal) for proposal in proposals] + [("done", done)]
     body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
     return {"body": body, "content_type": "text/event-stream"}

@@ -1,6 +1,7 @@
 """Generating in the background on the page: nothing is lost, whatever is reloaded, and decisions reach the server."""
 
 import json
+import re
 from time import monotonic
 from uuid import uuid4
 
@@ -88,6 +89,30 @@ def test_proposals_come_and_decisions_reach_the_server(page, api, generations):
         page.get_by_role("button", name="Dismiss").last.click()
     assert statuses(api, generations)[3:] == ["accepted"] * (number - 3)
 
+    costs = page.get_by_text("Costs, and what was kept")
+    costs.click()
+    cells = page.locator("#models :is(th, td)")
+    expect(cells).to_have_text(["sandbox/extractive", *map(str, (number, number - 2, 1, 1)), "$0.00"])
+    shares = page.locator("#models rect").evaluate_all(
+        "bars => bars.map(bar => [bar.x, bar.width].map(at => at.baseVal.value))"
+    )
+    assert shares == [[0, number - 2], [number - 2, 1], [number - 1, 1]]
+    expect(page.locator("#cost-chart")).to_be_hidden()  # nothing was paid
+    paid = api("/stats") | {"since": "2026-02-10T00:00:00Z", "cost_by_day": [{"date": "2026-03-01", "cost_usd": 0.02}]}
+    page.route("**/stats", lambda route: route.fulfill(json=paid))
+    costs.click()
+    costs.click()
+    expect(page.get_by_role("img", name="Cost a day; the highest is $0.02.")).to_be_visible()
+    page.get_by_text("As a table").click()
+    expect(page.get_by_role("row", name="Mar 1 $0.02")).to_be_visible()
+    bars = page.locator("#cost-bars rect").evaluate_all("bars => bars.map(bar => bar.height.baseVal.value)")
+    assert bars == [0] * 19 + [1] + [0] * 10
+    page.route("**/stats", lambda route: route.fulfill(json=paid | {"models": [], "cost_by_day": []}))
+    costs.click()
+    costs.click()
+    expect(page.get_by_text("Nothing yet. Make flashcards")).to_be_visible()
+    expect(page.locator("#figures")).to_be_hidden()
+
 
 @pytest.mark.parametrize("moment", ["waiting", "reviewed"])
 def test_a_reload_loses_nothing(page, generations, moment):
@@ -147,6 +172,38 @@ def test_cards_that_come_over_a_broken_connection_come_once(page, api, generatio
     assert [request.headers.get("last-event-id") for request in asked] == [None, "1"]
 
 
+def test_a_long_text_becomes_a_deck_section_by_section(page, api):
+    asked = []
+
+    def start(route):
+        asked.append(route.request.post_data_json)
+        route.continue_(post_data=json.dumps(asked[0] | {"source_text": SOURCE}))
+
+    def tell_sections(route):
+        bare = [{"number": 2, "title": "Of bees"}, {"number": 3, "title": None}]
+        sections = {"sections": 3, "sections_done": 1, "sections_without_cards": bare}
+        route.fulfill(json=route.fetch().json() | sections)
+
+    held = []
+    page.route("**/decks/*/generation", start)
+    page.route(re.compile("/ai/generations/[^/]+$"), tell_sections)
+    page.route("**/events", lambda route: route.continue_() if held else held.append(route))
+    long = SOURCE + "Nothing is known of the bees. " * 600
+    page.get_by_label("Your text").fill(long)
+    page.get_by_role("button", name="Split into a deck").click()
+    expect(page.locator("#stage")).to_have_text("Writing cards: 1 of 3 sections done")
+    expect(page.get_by_role("progressbar", name="Sections done")).to_have_attribute("value", "1")
+    held[0].continue_()
+    number = cards(page).count()
+    assert asked == [{"source_text": long.strip(), "count": 29}]
+    expect(page.locator("#incomplete")).to_have_text(
+        f"{number} of the 29 cards came. The model found no more. 2 of the 3 sections gave no card: “Of bees”, 3."
+    )
+    (generation,) = api("/ai/generations")["generations"]
+    assert (generation["kind"], generation["suggestions_count"]) == ("deck", number)
+    expect(page.get_by_role("progressbar", name="Sections done")).to_be_hidden()
+
+
 def test_a_failed_one_says_why_and_is_retried_when_its_time_has_come(page, generations, sql):
     begin(page, BROKEN)
     expect(page.get_by_role("heading", name="The language model’s provider failed.")).to_be_visible()
@@ -194,9 +251,14 @@ def test_decisions_that_cannot_be_sent_are_kept_and_sent_later(page, api, genera
 def test_past_generations_can_be_opened_and_erased(page, generations):
     begin(page)
     number = cards(page).count()
+    with page.expect_response("**/suggestions/review"):
+        page.get_by_role("button", name="Reject card 1", exact=True).click()
     page.get_by_role("button", name="Start over").click()
     past = open_past(page)
-    expect(past.first).to_contain_text(f"{number} cards")
+    (kept,) = generations()
+    expect(page.get_by_role("listitem", name=kept["first_front"], exact=True)).to_be_visible()
+    expect(past.first).to_contain_text(f"1 of {number} cards reviewed")
+    expect(past.first).to_contain_text(kept["generation_id"])
     expect(past.first).to_contain_text("$0.00")
     past.first.get_by_role("button", name="Open its cards").click()
     expect(page.locator(".card")).to_have_count(number)
@@ -206,6 +268,7 @@ def test_past_generations_can_be_opened_and_erased(page, generations):
     assert generations()[0]["suggestions_count"] == number
     erase.click()
     expect(past.first.get_by_role("button", name="Open its cards")).to_be_hidden()
+    expect(past.first.get_by_role("heading")).to_be_hidden()
     assert generations()[0]["suggestions_count"] == 0
 
 

@@ -123,6 +123,7 @@ def test_a_typed_text_becomes_cards_and_only_this_server_is_called(page, service
     expect(page.get_by_role("status")).to_have_text(re.compile(r"^\d+ proposals arrived\.$"))
     expect(card(page, 1)).to_be_focused()
     assert requests == [("POST", f"{service.url}/generations")]
+    assert "loaded" in page.evaluate("[...document.fonts].map((font) => font.status)")
     assert problems == []
 
 
@@ -137,21 +138,22 @@ def test_an_empty_page_shows_a_sample_and_offers_an_example(page):
 
 
 @pytest.mark.parametrize(
-    ("text", "length", "hint", "fits"),
+    ("text", "count", "hint", "name", "fits"),
     [
-        ("", "0", "at least 1,000", False),
-        ("a" * 999, "999", "1 more to go", False),
-        (" \n" + "a" * 1000 + "\t ", "1,000", "", True),
-        ("😀" * 1000, "1,000", "", True),
-        ("a" * 10_000, "10,000", "", True),
-        ("a" * 10_001, "10,001", "1 too many", False),
+        ("", "0 of 10,000", "at least 1,000", "Make flashcards", False),
+        ("a" * 999, "999 of 10,000", "1 more to go", "Make flashcards", False),
+        (" \n" + "a" * 1000 + "\t ", "1,000 of 10,000", "", "Make flashcards", True),
+        ("😀" * 1000, "1,000 of 10,000", "", "Make flashcards", True),
+        ("a" * 10_000, "10,000 of 10,000", "", "Make flashcards", True),
+        ("a" * 10_001, "10,001 of 200,000", "section by section", "Split into a deck", True),
+        ("a" * 200_001, "200,001 of 200,000", "1 too many", "Make flashcards", False),
     ],
 )
-def test_the_count_is_of_trimmed_code_points_and_the_button_keeps_to_the_bounds(page, text, length, hint, fits):
+def test_the_count_is_of_trimmed_code_points_and_the_button_keeps_to_the_bounds(page, text, count, hint, name, fits):
     page.get_by_label("Your text").fill(text)
-    expect(page.locator("#count")).to_have_text(f"{length} of 10,000 characters")
+    expect(page.locator("#count")).to_have_text(f"{count} characters")
     expect(page.locator("#hint")).to_have_text(hint)
-    expect(page.get_by_role("button", name="Make flashcards")).to_be_enabled(enabled=fits)
+    expect(page.get_by_role("button", name=name)).to_be_enabled(enabled=fits)
 
 
 def test_a_text_that_is_too_long_is_cut_after_a_sentence_and_can_be_brought_back(page):
@@ -190,7 +192,7 @@ def test_a_text_file_is_dropped_anywhere_on_the_page(page):
         ("leaf.pdf", b"%PDF-1.7", "“leaf.pdf” is not a text file."),
         ("leaf.txt", b"\x89PNG\r\n\x1a\n", "“leaf.txt” does not hold plain text."),
         ("leaf.txt", b"null\x00", "“leaf.txt” does not hold plain text."),
-        ("leaf.txt", b"a" * (256 * 1024 + 1), "“leaf.txt” is too large."),
+        ("leaf.txt", b"a" * 800_001, "“leaf.txt” is too large."),
     ],
 )
 def test_a_file_that_cannot_be_read_is_explained_and_the_text_stays(page, name, content, sentence):
@@ -212,16 +214,38 @@ def test_the_token_is_taken_from_the_address_and_removed_from_it(page, service):
     generate(page)
 
 
-def test_without_a_token_the_field_is_open_and_the_call_is_not_made(page, service):
+def test_without_a_token_it_is_asked_for_where_that_is_said_and_the_call_is_not_made(page, service):
     page.evaluate("sessionStorage.clear()")
     page.reload()
     expect(page.get_by_label("Your token")).to_be_visible()
     failure = submit(page)
     expect(failure).to_contain_text("An access token is needed.")
     expect(failure).to_be_focused()
-    page.get_by_label("Your token").fill(f"Bearer {service.token()}\n")
-    button(page, "Try again").click()
+    page.keyboard.press("Tab")
+    expect(failure.get_by_label("Your token")).to_be_focused()
+    page.keyboard.insert_text(f"Bearer {service.token()}\n")
+    page.keyboard.press("Enter")
     expect(page.locator(".card").first).to_be_visible()
+    page.locator("#access summary").click()
+    expect(page.get_by_label("Your token")).to_be_visible()
+
+
+def test_a_page_that_has_a_token_signs_in_and_does_so_again_by_a_button(page, service):
+    def with_token(route):
+        answer = route.fetch()
+        body = answer.text().replace("<html ", f'<html data-token="{service.token()}" ')
+        route.fulfill(response=answer, body=body)
+
+    page.route(f"{service.url}/", with_token)
+    page.evaluate("sessionStorage.clear()")
+    page.reload()
+    generate(page)
+    page.evaluate("sessionStorage.setItem('recto.token', 'expired')")
+    failure = submit(page)
+    expect(failure).to_contain_text("The server did not accept your access token.")
+    button(page, "Sign in again").click()
+    expect(page.locator("#left-out")).to_contain_text("were already here.")
+    expect(failure).to_be_hidden()
 
 
 # The call
@@ -254,9 +278,11 @@ def test_cards_come_as_they_are_written_and_stay_when_the_rest_fails_or_is_cance
     expect(page.locator("#notice")).to_contain_text("Cancelled. The cards that came are here")
     expect(page.locator(".card")).to_have_count(came)
     page.get_by_role("button", name="Make flashcards").click()
-    expect(page.locator(".card")).to_have_count(2 * came)
+    expect(page.locator("#left-out")).to_contain_text(f"{came} of {came} were already here.")
+    expect(page.locator(".card")).to_have_count(came)
     expect(page.locator("#incomplete")).to_have_text("Not all cards came. The language model took too long.")
-    expect(page.get_by_role("status")).to_contain_text(f"{came} proposals arrived. Not all")
+    expect(page.get_by_role("status")).to_contain_text("No new proposals arrived. Not all")
+    expect(page.get_by_role("heading", name="Proposals")).to_be_focused()
     expect(page.locator("#failure")).to_be_hidden()
 
 
@@ -304,6 +330,7 @@ def test_every_refusal_says_what_happened_and_what_to_do(page, status, body, sen
     expect(failure).to_contain_text("req-42")
     expect(failure).to_be_focused()
     expect(page.get_by_label("Your token")).to_be_visible(visible=status == 401)
+    assert (page.get_by_label("Your token").input_value() == "") is (status == 401)
 
 
 def test_a_lost_connection_is_explained_and_the_next_try_succeeds(page):
@@ -328,6 +355,43 @@ def test_a_rate_limit_is_counted_down_until_the_next_try_is_allowed(page):
     page.clock.run_for(5_000)
     expect(failure).to_contain_text("You can try again now.")
     expect(button(page, "Try again")).to_be_enabled()
+
+
+def test_options_are_sent_if_set_kept_and_explained_at_their_fields(page):
+    page.get_by_text("Options", exact=True).click()
+    wanted, language, focus = map(page.get_by_label, ("How many cards", "In which language", "About what"))
+    wanted.fill("16")
+    language.fill("Polish")
+    focus.fill(" dates ")
+    page.get_by_label("Kind of card").select_option("cloze")
+    page.reload()
+    expect(page.locator("#chosen")).to_have_text("16 cards, Polish, “dates”, cloze")
+    submit(page)
+    expect(page.locator("#problem-count")).to_have_text("A whole number from 1 to 15.")
+    expect(wanted).to_be_focused()
+    expect(page.locator("#failure")).to_be_hidden()
+    wanted.fill("2")
+    expect(page.locator("#problem-count")).to_be_empty()
+    with page.expect_request("**/generations") as request:
+        wanted.press("Enter")
+    sent = {name: request.value.post_data_json.get(name) for name in ("count", "language", "focus", "style")}
+    assert sent == {"count": 2, "language": "pl", "focus": "dates", "style": "cloze"}
+    expect(page.locator("#incomplete")).to_have_text("They look like English, not Polish.")
+    gap = card(page, 1).get_by_role("img", name="gap")
+    expect(gap).to_have_text("____")
+    rewrite(page, 2, "Is a gap gone?", "Yes.")
+    button(page, "Accept all").click()
+    with page.expect_request("**/exports/anki") as request:
+        download(page, "Download Anki deck")
+    assert [sent.get("style") for sent in request.value.post_data_json["flashcards"]] == ["cloze", None]
+
+    dropped = {"leak": 2, "duplicate": 1}
+    wanted.fill("3")
+    page.route("**/generations", lambda route: route.fulfill(**stream({"front": "?", "back": "!"}, dropped=dropped)))
+    generate(page)
+    expect(page.locator("#incomplete")).to_have_text("1 of the 3 cards came.")
+    left_out = "The server left out 3 cards: 2 with the answer in the question, 1 said twice."
+    expect(page.locator("#left-out")).to_have_text(left_out)
 
 
 # The cards
@@ -371,6 +435,10 @@ def test_cards_are_accepted_and_rejected_and_all_of_them_can_be_taken_back(page)
     expect(button(page, "Accept all")).to_be_focused()
 
     page.emulate_media(forced_colors="active")  # the colours that told them apart are gone
+    colors = "mark => [mark, mark.parentElement].map((element) => getComputedStyle(element).color)"
+    page.emulate_media(color_scheme="dark")
+    text, around = page.locator("#passage mark:not(.is-lit)").first.evaluate(colors)
+    assert text == around
     outlines = [card(page, at).evaluate("card => getComputedStyle(card).outlineStyle") for at in (1, 2, 3)]
     edges = [card(page, at).evaluate("card => getComputedStyle(card).borderTopStyle") for at in (1, 2, 3)]
     assert (outlines, edges) == (["solid", "none", "none"], ["solid", "dashed", "solid"])
@@ -466,14 +534,23 @@ def test_the_policy_refuses_an_inline_script(page, problems):
     assert "Content Security Policy" in problems.pop()
 
 
-def test_a_second_text_adds_its_cards_to_the_first_ones(page):
+def test_a_second_text_adds_its_cards_to_the_first_ones_and_none_comes_twice(page):
     cards = generate(page)
     button(page, "Accept card 1").click()
     before = cards.count()
-    generate(page)
-    assert cards.count() == 2 * before
+    generate(page, EXAMPLE)
+    both = cards.count()
+    assert both > before
     expect(card(page, before + 1)).to_be_focused()
     expect(button(page, "Accepted card 1")).to_be_visible()
+
+    front = cards.first.locator("[data-part=front]").text_content()
+    rewrite(page, 1, "Another front?", "Another back.")
+    new, changed = {"front": "C#?", "back": "."}, {"front": f"«{front.upper()}» ", "back": "."}
+    page.route("**/generations", lambda route: route.fulfill(**stream(changed, new, {"front": "C?", "back": "."})))
+    generate(page)
+    expect(cards).to_have_count(both + 2)
+    expect(page.locator("#left-out")).to_have_text("1 of 3 were already here.")
 
 
 def test_starting_over_can_be_undone(page):
@@ -521,6 +598,26 @@ def test_a_card_lights_its_sentence_and_a_sentence_finds_its_cards(page):
     expect(lit).to_have_text([first])
     page.keyboard.press("ArrowRight")  # the mouse rests, the focus has moved
     expect(lit).to_have_text([second])
+    page.keyboard.press("s")
+    expect(marks.nth(1)).to_be_focused()
+    expect(marks.nth(1)).to_have_attribute("aria-description", "card 2, card 3")
+    expect(page.locator(".card.is-lit")).to_have_count(2)
+    page.keyboard.press("Enter")
+    expect(card(page, 2)).to_be_focused()
+    page.keyboard.press("s")
+    page.keyboard.press("ArrowLeft")
+    expect(marks.first).to_be_focused()
+    expect(page.locator(".card.is-lit")).to_have_count(1)
+    page.keyboard.press("Tab")  # one stop for all of them
+    expect(button(page, "Edit text")).to_be_focused()
+    expect(page.locator(".card.is-lit")).to_have_count(0)
+    quote = page.get_by_role("button", name=f"In the text: {second}").first
+    expect(quote).to_be_hidden()
+    page.set_viewport_size({"width": 768, "height": 1024})
+    quote.click()
+    expect(marks.nth(1)).to_be_focused()
+    expect(marks.nth(1)).to_be_in_viewport()
+    page.set_viewport_size({"width": 1280, "height": 800})
     expect(page.locator("#margin .is-kept")).to_have_count(3)
     expect(page.locator("#coverage")).to_have_text("5 % has cards")
     expect(card(page, 4).get_by_text("The text does not say this.")).to_be_visible()

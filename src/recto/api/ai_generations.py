@@ -13,6 +13,7 @@ from recto.api.job_contract import (
     AiGeneration,
     AiGenerationPage,
     AiGenerationQuery,
+    ListedGeneration,
     StartedGeneration,
     StartGeneration,
     WaitQuery,
@@ -65,7 +66,12 @@ def index() -> Response:
     window = runtime().settings.retry_window
     return respond(
         AiGenerationPage(
-            generations=[AiGeneration.of(row, retry_window=window) for row in shown],
+            generations=[
+                ListedGeneration.of(
+                    row, retry_window=window, first_front=row.first_front, reviewed_count=row.reviewed_count
+                )
+                for row in shown
+            ],
             next_cursor=next_cursor,
         )
     )
@@ -123,8 +129,9 @@ def cancel(generation_id: str) -> Response:
 def events(generation_id: str) -> Response:
     """A generation's suggestions as they are committed.
 
-    Events are `suggestion`, each as in the list of suggestions, and at the end `done` with `status`, `error`, `dropped`
-    and `incomplete`. Each has an id. A stream that ends without `done` was broken off: ask again, with `Last-Event-ID`.
+    Events are `suggestion`, each as in the list of suggestions, and at the end `done` with `status`, `error`,
+    `dropped`, `incomplete` and `language`. Each has an id. A stream that ends without `done` was broken off: ask again,
+    with `Last-Event-ID`.
     """
     return job_events.respond(parse_uuid(generation_id))
 

@@ -28,7 +28,12 @@ def register(app: Flask) -> None:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
 
 
-def read(request: Request, *, keep: bool = False, max_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_S) -> bytes:
+def allow(request: Request, max_bytes: int) -> None:
+    """Let a request have a larger body than ``MAX_BODY_BYTES``."""
+    request.max_content_length = max_bytes + 1
+
+
+def read(request: Request, *, keep: bool = False, within_s: float = BODY_S) -> bytes:
     """Return the body of a request; ``keep`` it for a later call. Requests that need no token count as one user's.
 
     Raises ``InvalidRequest`` if it is malformed or breaks off, ``PayloadTooLarge``, ``RequestTimeout`` after
@@ -36,7 +41,7 @@ def read(request: Request, *, keep: bool = False, max_bytes: int = MAX_BODY_BYTE
     ``Unavailable`` while all users together send ``MAX_AT_ONCE``.
     """
     conn: socket.socket | None = request.environ.get("gunicorn.socket")
-    request.max_content_length = max_bytes + 1
+    max_bytes = (request.max_content_length or 1) - 1
     sender = g.user.id if "user" in g else None
     with _place(sender, conn), _deadline(conn, within_s):
         try:

@@ -52,16 +52,17 @@ WHITE = r"\s\x1c-\x1f\x85"
 
 # The schema says the rule but for its upper bound: few dialects let a pattern count beyond 1,000, and ``maxLength``
 # would count the white space.
+SOURCE_TEXT_SCHEMA: dict[str, Any] = {
+    "minLength": MIN_CHARACTERS,
+    "pattern": rf"^[{WHITE}]*[^{WHITE}\x00][^\x00]{{{MIN_CHARACTERS - 2},}}[^{WHITE}\x00][{WHITE}]*$",
+}
+SOURCE_TEXT_RULE = (
+    f"{MIN_CHARACTERS} to {{most}} characters (Unicode code points), white space at both ends not counted; neither NUL "
+    "characters nor lone surrogates."
+)
 SourceText = Annotated[
     StrictStr,
-    Field(
-        description=f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters (Unicode code points), white space at both "
-        "ends not counted; neither NUL characters nor lone surrogates.",
-        json_schema_extra={
-            "minLength": MIN_CHARACTERS,
-            "pattern": rf"^[{WHITE}]*[^{WHITE}\x00][^\x00]{{{MIN_CHARACTERS - 2},}}[^{WHITE}\x00][{WHITE}]*$",
-        },
-    ),
+    Field(description=SOURCE_TEXT_RULE.format(most=MAX_CHARACTERS), json_schema_extra=SOURCE_TEXT_SCHEMA),
 ]
 
 
@@ -218,6 +219,7 @@ class Generation(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: int
+    user_id: UUID
     model: Annotated[str, Field(description="The model that answered.")]
     generated_count: int
     accepted_unedited_count: int | None
@@ -225,7 +227,9 @@ class Generation(BaseModel):
     source_text_hash: Annotated[str, Field(description="SHA-256 of the trimmed source text's UTF-8, hexadecimal.")]
     source_text_length: Annotated[int, Field(description="Characters of the trimmed source text.")]
     generation_duration: Annotated[int, Field(description="Milliseconds.")]
-    prompt_version: str
+    prompt_version: Annotated[
+        str | None, Field(description="Null if an app that shares the table wrote the record itself.")
+    ]
     tokens_input: int | None
     tokens_output: int | None
     cost_usd: float | None
@@ -251,6 +255,7 @@ class GenerationErrorLog(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: int
+    user_id: UUID
     model: str
     source_text_hash: str
     source_text_length: int

@@ -5,9 +5,9 @@ from typing import TypeVar
 from uuid import UUID
 
 from recto.db.images import ImageRow
-from recto.db.jobs import JobRow
+from recto.db.jobs import ListedJob
 
-Row = TypeVar("Row", JobRow, ImageRow)
+Row = TypeVar("Row", ListedJob, ImageRow)
 
 PATTERN = r"^[0-9]{1,17}\.[0-9a-f]{32}(\.[0-9]{1,9})?$"
 _EPOCH = datetime.fromtimestamp(0, UTC)

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, g, request, url_for
 
-from recto.api import cursors
+from recto.api import bodies, cursors
 from recto.api.auth import require_user
 from recto.api.context import parse_uuid, respond, runtime
 from recto.api.idempotency import idempotent
@@ -16,6 +16,16 @@ from recto.db.suggestions import FIRST, Place
 
 blueprint = Blueprint("decks", __name__, url_prefix="/decks/<deck_id>")
 blueprint.before_request(require_user)
+
+# A code point beyond the first 65,536 is twelve bytes in JSON that is plain ASCII.
+_BYTES_A_CHARACTER = 12
+
+
+@blueprint.before_request
+def allow_long_texts() -> None:
+    """Let a body have a text beside what it may have anyway."""
+    longest = runtime().settings.deck_max_characters
+    bodies.allow(request, _BYTES_A_CHARACTER * longest + bodies.MAX_BODY_BYTES)
 
 
 @blueprint.post("/generation")

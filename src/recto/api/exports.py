@@ -31,7 +31,8 @@ blueprint.before_request(require_user)
 def anki() -> Response:
     """An Anki deck package of the given flashcards; nothing is kept.
 
-    It holds the pictures of those that have a `renderId`, each once. One that is not the caller's is a 404.
+    Maths between dollars or LaTeX's brackets, and code between backticks, are shown as such. It holds the pictures of
+    those that have a `renderId`, each once. One that is not the caller's is a 404.
     """
     # genanki and what it needs weigh 15 MB; most processes never export.
     from recto.exports import to_anki

@@ -43,7 +43,8 @@ class CreateImage(Body):
     @classmethod
     def parse_form(cls, request: Request) -> tuple[Self, dict[str, bytes]]:
         """Read the fields, and the files by their field's name. Raises ``InvalidRequest``."""
-        raw = bodies.read(request, keep=True, max_bytes=MAX_BODY_BYTES, within_s=UPLOAD_S)
+        bodies.allow(request, MAX_BODY_BYTES)
+        raw = bodies.read(request, keep=True, within_s=UPLOAD_S)
         files = {}
         if request.is_json:
             parse = partial(cls.model_validate_json, raw)

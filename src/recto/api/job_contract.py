@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_v
 from recto.api.contract import (
     DEFAULT_PAGE_SIZE,
     INTEGRAL,
+    SOURCE_TEXT_RULE,
+    SOURCE_TEXT_SCHEMA,
     WHITE,
     CardOptions,
     CreateGeneration,
@@ -16,17 +18,18 @@ from recto.api.contract import (
     Incomplete,
     PageSize,
     Query,
-    SourceText,
 )
 from recto.api.review_contract import Cursor, Side, Suggestion
+from recto.api.section_contract import Progress
 from recto.db.jobs import JobRow
+from recto.text.deck import MAX_COUNT, Part
 from recto.text.prompt import PROMPT_VERSIONS
-from recto.text.source import MAX_TOPIC_CHARACTERS, MIN_TOPIC_CHARACTERS
+from recto.text.source import MAX_CHARACTERS, MAX_TOPIC_CHARACTERS, MIN_TOPIC_CHARACTERS
 from recto.times import LONGEST_WAIT_S
 
 Status = Literal["pending", "running", "succeeded", "failed", "canceled"]
 
-MAX_COUNT = 50
+MAX_COUNT_OF_A_TOPIC = 50
 MAX_BANLIST = 500
 MAX_BANNED_CHARACTERS = 10_000  # as long as a front may be by any setting; the prompt cuts it to the one in force
 
@@ -35,6 +38,8 @@ _Model = Annotated[
 ]
 _Version = Annotated[StrictStr, Field(json_schema_extra={"enum": list(PROMPT_VERSIONS)})]
 _PromptVersion = Annotated[_Version | None, Field(description="One that exists; the newest if left out.")]
+
+_WrittenIn = Annotated[str | None, Field(description="That the cards turned out to be in, as its subtag.")]
 
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 _Topic = Annotated[
@@ -56,19 +61,36 @@ class StartGeneration(CreateGeneration):
     prompt_version: _PromptVersion = None
 
 
+_LongText = Annotated[
+    StrictStr,
+    Field(
+        description=SOURCE_TEXT_RULE.format(most="200000")
+        + " The service may have another bound (`DECK_MAX_CHARACTERS`). More than "
+        f"{MAX_CHARACTERS} are split into sections.",
+        json_schema_extra=SOURCE_TEXT_SCHEMA,
+    ),
+]
+
+
 class StartDeckGeneration(CardOptions):
     """What to make a deck's pairs of: a source text, or a topic that the model knows about."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "anyOf": [
-                {"required": [sent], "properties": {sent: {"type": "string"}, other: {"type": "null"}}}
-                for sent, other in (("source_text", "topic"), ("topic", "source_text"))
+                {
+                    "required": [sent],
+                    "properties": {sent: {"type": "string"}, other: {"type": "null"}, "count": {"maximum": most}},
+                }
+                for sent, other, most in (
+                    ("source_text", "topic", MAX_COUNT),
+                    ("topic", "source_text", MAX_COUNT_OF_A_TOPIC),
+                )
             ]
         }
     )
 
-    source_text: Annotated[SourceText | None, Field(description="Or send `topic`.")] = None
+    source_text: Annotated[_LongText | None, Field(description="Or send `topic`.")] = None
     topic: Annotated[
         _Topic | None,
         Field(
@@ -78,7 +100,11 @@ class StartDeckGeneration(CardOptions):
     ] = None
     count: Annotated[
         StrictInt,
-        Field(ge=1, le=MAX_COUNT, description="Pairs to make; fewer if there is no more to ask."),
+        Field(
+            ge=1,
+            le=MAX_COUNT,
+            description=f"Pairs to make, of a topic at most {MAX_COUNT_OF_A_TOPIC}; fewer if there is no more to ask.",
+        ),
         INTEGRAL,
     ]
     banlist: Annotated[
@@ -92,6 +118,8 @@ class StartDeckGeneration(CardOptions):
     def _one_source(self) -> Self:
         if (self.source_text is None) == (self.topic is None):
             raise ValueError("send either source_text or topic")
+        if self.topic is not None and self.count > MAX_COUNT_OF_A_TOPIC:
+            raise ValueError(f"count must be at most {MAX_COUNT_OF_A_TOPIC} for a topic")
         return self
 
 
@@ -114,7 +142,7 @@ class GenerationError(BaseModel):
         return cls(**row.error) if row.error and row.status == "failed" else None
 
 
-class AiGeneration(BaseModel):
+class AiGeneration(Progress):
     """A generation whose proposals are kept for review."""
 
     generation_id: UUID
@@ -139,7 +167,7 @@ class AiGeneration(BaseModel):
     suggestions_count: int
     dropped: Dropped
     incomplete: Incomplete
-    language: Annotated[str | None, Field(description="That the cards turned out to be in, as its subtag.")]
+    language: _WrittenIn
 
     @classmethod
     def of(cls, row: JobRow, *, retry_window: timedelta, **more: Any) -> Self:
@@ -168,6 +196,7 @@ class AiGeneration(BaseModel):
             dropped=row.dropped,
             incomplete=row.incomplete,
             language=row.language,
+            **Progress.told([Part(**section) for section in row.sections or ()], row.ended_by),
             **more,
         )
 
@@ -179,17 +208,33 @@ class GenerationEnded(BaseModel):
     error: GenerationError | None
     dropped: Dropped
     incomplete: Incomplete
+    language: _WrittenIn
 
     @classmethod
     def of(cls, row: JobRow) -> Self:
         """Describe how a job has ended."""
-        return cls(status=row.status, error=GenerationError.of(row), dropped=row.dropped, incomplete=row.incomplete)
+        return cls(
+            status=row.status,
+            error=GenerationError.of(row),
+            dropped=row.dropped,
+            incomplete=row.incomplete,
+            language=row.language,
+        )
+
+
+class ListedGeneration(AiGeneration):
+    """A generation in a list, with what tells it from the others."""
+
+    first_front: Annotated[
+        str | None, Field(description="The front of the first suggestion; null if there is none, or none any more.")
+    ]
+    reviewed_count: Annotated[int, Field(description="Of the suggestions, how many are accepted or rejected.")]
 
 
 class AiGenerationPage(BaseModel):
     """The caller's generations, newest first."""
 
-    generations: list[AiGeneration]
+    generations: list[ListedGeneration]
     next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
 
 

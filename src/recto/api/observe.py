@@ -2,6 +2,7 @@
 
 import re
 from time import perf_counter
+from urllib.parse import quote
 from uuid import uuid4
 
 import structlog
@@ -11,8 +12,8 @@ from recto.telemetry import log, request_seconds, requests_in_flight, requests_t
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 
-# Machines ask for these every few seconds: they are counted, but not logged.
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+# Machines ask for these every few seconds, and the page for its files: they are counted, but not logged.
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/playground/<path:filename>"})
 
 # A caller may invent methods; each would be a time series of its own.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -46,6 +47,7 @@ def _end(response: Response) -> Response:
             "request",
             method=method,
             route=route,
+            path=quote(request.path),
             status=response.status_code,
             duration_ms=round(seconds * 1000, 1),
             user_id=str(g.user.id) if "user" in g else None,

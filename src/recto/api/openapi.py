@@ -50,7 +50,8 @@ _STATUSES = {
     "by itself.",
     410: "`expired`: the generation can no longer be retried; its text has been erased.",
     408: "`invalid_request`: the body did not arrive in time.",
-    413: "`invalid_request`: the body is larger than 256 KiB, or 31 MiB with pictures.",
+    413: "`invalid_request`: the body is larger than 256 KiB, of a deck by more than 12 bytes for each character that "
+    "its text may have, or than 31 MiB with pictures.",
     414: "`invalid_request`: the address is too long.",
     415: "`invalid_request`: the body is not JSON, nor a form where one may be sent.",
     422: "`idempotency_key_reused`: the key was sent with another request.",

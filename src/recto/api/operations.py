@@ -5,11 +5,12 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
-from flask import Blueprint, Flask, Response, current_app, render_template
+from flask import Blueprint, Flask, Response, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import to_json
 
+from recto import tokens
 from recto.api import openapi
 from recto.api.context import runtime
 from recto.api.contract import Status
@@ -19,10 +20,11 @@ from recto.db.pool import is_writable
 from recto.errors import Unavailable
 from recto.storage import keys
 from recto.telemetry import log, render_metrics
+from recto.text import deck
 
 # What the page loads is ours, and it talks to us alone. It holds no inline script or style.
 _CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src {images}; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src {images}; connect-src 'self'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -99,9 +101,27 @@ def docs() -> ResponseReturnValue:
 
 @blueprint.get("/")
 def page() -> Response:
-    """Answer with the page; it offers pictures where they are on."""
-    html = render_template("index.html", pictures=runtime().images is not None)
+    """Answer with the page; it offers pictures where they are on, and has a token where `recto dev` runs."""
+    held = runtime()
+    html = render_template(
+        "index.html",
+        pictures=held.images is not None,
+        most_cards=held.bounds.proposals,
+        deck_characters=held.settings.deck_max_characters,
+        deck_cards=deck.MAX_COUNT,
+        token=_development_token(),
+    )
     return Response(html, headers={"Cache-Control": "no-cache"})
+
+
+def _development_token() -> str | None:
+    """Return a token of the development user for a browser on this machine, which no other site's name led here."""
+    settings = runtime().settings
+    secret, user_id = settings.supabase_jwt_secret, settings.development_user
+    if secret is None or user_id is None or urlsplit(request.host_url).hostname not in ("127.0.0.1", "localhost"):
+        return None
+    issuer = f"{settings.supabase_url}/auth/v1" if settings.supabase_url else None
+    return tokens.issue(secret.get_secret_value(), user_id, issuer=issuer)
 
 
 def _image_sources() -> str:

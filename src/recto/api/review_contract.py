@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, StrictStr, model_validator
 
 from recto.api import cursors
 from recto.api.contract import DEFAULT_PAGE_SIZE, WHITE, Body, End, PageSize, Query, Quote, Start
+from recto.api.section_contract import Section
 from recto.db.suggestions import SuggestionRow
 from recto.errors import InvalidRequest
 from recto.text.proposals import Bounds
@@ -41,6 +42,7 @@ class Suggestion(BaseModel):
     grounded: Annotated[
         bool | None, Field(description="Whether the source text supports it; null if it was made of a topic.")
     ]
+    section: Annotated[Section | None, Field(description="Null if the text was asked as a whole.")]
 
     @classmethod
     def of(cls, row: SuggestionRow) -> Self:
@@ -56,6 +58,7 @@ class Suggestion(BaseModel):
             start=row.start,
             end=row.end,
             grounded=row.grounded,
+            section=Section(number=row.section, title=row.section_title) if row.section else None,
         )
 
 

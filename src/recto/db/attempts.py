@@ -8,6 +8,7 @@ a commit whose acknowledgement was lost: it finds what it wrote and returns the 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
+from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import class_row
@@ -22,6 +23,7 @@ from recto.db.jobs import MAX_ATTEMPTS, JobRow, record_event
 from recto.db.pool import Pool, as_service
 from recto.db.suggestions import NewSuggestion, SuggestionRow
 from recto.db.usage import Usage
+from recto.text.deck import COMPLETE
 
 
 class Results(NamedTuple):
@@ -79,12 +81,14 @@ def add_batch(
     incomplete: str | None,
     language: str | None,
     quota: int | None,
+    section: int | None = None,
     on_success: Callable[[Connection, Results], None] | None = None,
 ) -> Batch | None:
     """Commit cards and the calls that brought them; the next batch has all of its attempts before it.
 
     The job succeeds once it has ``enough`` suggestions: with its analytics row, debit and event, and without its texts.
-    ``first_call`` numbers the calls within the attempt; ``dropped`` adds to what the job's batches dropped, and
+    Of a text that is asked in parts these are the cards of its ``section``, which then ends, and the job with the last
+    one. ``first_call`` numbers the calls within the attempt; ``dropped`` adds to what the job's batches dropped, and
     ``incomplete`` says why the model wrote no more; ``language`` is that of the cards. ``quota`` is the user's monthly
     limit, for the results. ``on_success`` is part of the transaction.
     """
@@ -94,6 +98,7 @@ def add_batch(
             stored = _stored_before(conn, attempt)
             if stored is None:
                 return None
+            ended = True
         else:
             stored = suggestions.insert(conn, attempt.user_id, attempt.job_id, attempt.deck_id, cards)
             conn.execute(
@@ -101,9 +106,13 @@ def add_batch(
                 " language = coalesce(%s, language) where id = %s",
                 (Jsonb(dropped), incomplete, language, attempt.job_id),
             )
-            if stored >= enough:
+            ended = stored >= enough
+            if section is not None:
+                outcome = (incomplete or COMPLETE) if ended else None
+                ended = _record_section(conn, attempt.job_id, section, outcome)
+            if ended:
                 _succeed(conn, attempt)
-        if stored >= enough:
+        if ended:
             results = _results(conn, attempt, quota)
             if on_success:
                 on_success(conn, results)
@@ -183,6 +192,19 @@ def _stored_before(conn: Connection, attempt: Attempt) -> int | None:
     job = _job(conn, attempt)
     succeeded = job is not None and job.status == "succeeded" and job.attempts == attempt.number
     return job.suggestions_count if job and succeeded and not job.erased_at else None
+
+
+def _record_section(conn: Connection, job_id: UUID, section: int, outcome: str | None) -> bool:
+    """Note how many cards the section has, and its outcome; return whether all sections have one."""
+    row = conn.execute(
+        "update generation_jobs set sections = jsonb_set(sections, array[%(place)s::text],"
+        " sections -> %(place)s || jsonb_build_object('outcome', %(outcome)s::text, 'cards',"
+        " (select count(*) from ai_suggestions where job_id = %(job_id)s and section = %(section)s)))"
+        " where id = %(job_id)s returning (select bool_and(part ->> 'outcome' is not null)"
+        " from jsonb_array_elements(sections) part)",
+        {"job_id": job_id, "section": section, "place": section - 1, "outcome": outcome},
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def _succeed(conn: Connection, attempt: Attempt) -> None:

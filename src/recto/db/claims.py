@@ -21,7 +21,8 @@ _ORPHANED_SUBMISSION = timedelta(seconds=60)
 class Attempt:
     """One run of a job that has begun, by ``holder``. What it commits is refused once another attempt has begun.
 
-    ``payload``: what the prompt is made of. ``in_background``: a worker runs it; else a caller waits for it.
+    ``payload``: what the prompt is made of. ``sections``: of a long text, as in ``NewJob``. ``in_background``: a worker
+    runs it; else a caller waits for it.
     """
 
     job_id: UUID
@@ -34,6 +35,7 @@ class Attempt:
     source_text_hash: str | None
     source_text_length: int | None
     deck_id: UUID | None
+    sections: list[dict[str, Any]] | None
 
 
 _CLAIM = """
@@ -46,7 +48,7 @@ _CLAIM = """
             holder = %(holder)s, lease_until = now() + %(lease)s, started_at = now()
         from due where job.id = due.id
         returning job.id as job_id, user_id, kind, attempts as number, holder, in_background, payload, source_text_hash,
-            source_text_length, deck_id
+            source_text_length, deck_id, sections
     ), opened as (
         insert into generation_attempts (job_id, number, call, user_id, model)
         select job_id, number, 1, user_id, payload ->> 'model' from begun where kind <> 'image'

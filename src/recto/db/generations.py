@@ -20,9 +20,13 @@ from recto.text.source import SourceText
 
 @dataclass(frozen=True, slots=True)
 class GenerationRow:
-    """What is kept of a generation; ``generation_duration`` in ms."""
+    """What is kept of a generation; ``generation_duration`` in ms.
+
+    ``prompt_version`` is None if an app that shares the table wrote the row itself.
+    """
 
     id: int
+    user_id: UUID
     model: str
     generated_count: int
     accepted_unedited_count: int | None
@@ -30,7 +34,7 @@ class GenerationRow:
     source_text_hash: str
     source_text_length: int
     generation_duration: int
-    prompt_version: str
+    prompt_version: str | None
     tokens_input: int | None
     tokens_output: int | None
     cost_usd: Decimal | None
@@ -46,6 +50,7 @@ class GenerationErrorLogRow:
     """What is kept of a generation that the provider failed."""
 
     id: int
+    user_id: UUID
     model: str
     source_text_hash: str
     source_text_length: int
@@ -73,20 +78,20 @@ _RECORD_ERROR = """
         %s::text[], %s)
 """
 _FIND = """
-    select id, model, generated_count, accepted_unedited_count, accepted_edited_count, source_text_hash,
+    select id, user_id, model, generated_count, accepted_unedited_count, accepted_edited_count, source_text_hash,
         source_text_length, generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, dropped,
         incomplete, first_proposal_ms, created_at, updated_at
     from generations where user_id = %s and id = %s
 """
 _NEWEST = """
-    select id, model, generated_count, accepted_unedited_count, accepted_edited_count, source_text_hash,
+    select id, user_id, model, generated_count, accepted_unedited_count, accepted_edited_count, source_text_hash,
         source_text_length, generation_duration, prompt_version, tokens_input, tokens_output, cost_usd, dropped,
         incomplete, first_proposal_ms, created_at, updated_at
     from generations where user_id = %s and id < %s order by id desc limit %s
 """
 _NEWEST_ERRORS = """
-    select id, model, source_text_hash, source_text_length, error_code, error_message, tokens_input, tokens_output,
-        cost_usd, created_at
+    select id, user_id, model, source_text_hash, source_text_length, error_code, error_message, tokens_input,
+        tokens_output, cost_usd, created_at
     from generation_error_logs where user_id = %s and id < %s and not is_image order by id desc limit %s
 """
 # One that came of a job with suggestions is counted by their reviews.

@@ -24,7 +24,7 @@ class JobRow:
     ``model`` is the last that answered. ``attempts_left``: before it fails for good. ``suggestions_count`` counts what
     can be reviewed; ``erased_at`` is when that and the texts were erased. ``dropped``: cards of all batches that were
     written and not kept, by reason; ``incomplete``: why the model did not write all that it would have; ``language``:
-    of the last batch.
+    of the last batch; ``sections``: of a text that is asked in parts, as in ``NewJob``.
     """
 
     id: UUID
@@ -56,11 +56,19 @@ class JobRow:
     dropped: dict[str, int]
     incomplete: str | None
     language: str | None
+    sections: list[dict[str, Any]] | None
 
     @property
     def ended(self) -> bool:
         """Whether nothing will happen to it unless somebody asks."""
         return self.status in ("succeeded", "failed", "canceled")
+
+    @property
+    def ended_by(self) -> str | None:
+        """The code of what ended it before it was done; None if nothing did."""
+        if self.status == "failed" and self.error:
+            return str(self.error["code"])
+        return "canceled" if self.status == "canceled" else None
 
     def retry_at(self, window: timedelta) -> datetime | None:
         """When a failed job may be retried: 10 s after its failure, 20 s after the next, …; None if it cannot.
@@ -72,6 +80,14 @@ class JobRow:
         if datetime.now(UTC) > self.finished_at + window:
             return None
         return self.finished_at + timedelta(seconds=_FIRST_RETRY_AFTER_S * 2**self.retries)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob(JobRow):
+    """A job in a list of many: with what its user may know it by, and what is left to review."""
+
+    first_front: str | None
+    reviewed_count: int
 
 
 def find(pool: Pool, user_id: UUID, job_id: UUID) -> JobRow:
@@ -91,12 +107,15 @@ def read(conn: Connection, user_id: UUID, job_id: UUID) -> JobRow:
 
 def newest(
     pool: Pool, user_id: UUID, *, status: str | None, before: tuple[datetime, UUID] | None, limit: int
-) -> list[JobRow]:
+) -> list[ListedJob]:
     """Return up to ``limit`` of the user's jobs, newest first, that come after ``before`` in that order."""
     created_at, job_id = before or (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
-    with as_user(pool, user_id) as conn, conn.cursor(row_factory=class_row(JobRow)) as cursor:
+    with as_user(pool, user_id) as conn, conn.cursor(row_factory=class_row(ListedJob)) as cursor:
         return cursor.execute(
-            "select * from recto.jobs where user_id = %s and (%s::text is null or status = %s)"
+            "select *,"
+            " (select front from ai_suggestions where job_id = jobs.id order by position limit 1) as first_front,"
+            " (select count(reviewed_at) from ai_suggestions where job_id = jobs.id) as reviewed_count"
+            " from recto.jobs where user_id = %s and (%s::text is null or status = %s)"
             " and (created_at, id) < (%s, %s) order by created_at desc, id desc limit %s",
             (user_id, status, status, created_at, job_id, limit),
         ).fetchall()

@@ -13,6 +13,9 @@ Pool = ConnectionPool[Connection]
 
 _TRANSACTION_POOLER_PORT = "6543"
 
+# Recto's tables stand in one of the two. Where that is `recto`, the app may have tables of the same names in `public`.
+SEARCH_PATH = "recto, public"
+
 # A process that was stopped in a transaction holds its locks, of which one is every worker's: the server ends it.
 _IDLE_FOR = "10s"
 
@@ -111,7 +114,7 @@ def _acting(pool: Pool, role: str, claims: str) -> Iterator[Connection]:
     with pool.connection() as conn, conn.transaction():
         conn.execute(
             "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true),"
-            " set_config('search_path', 'public', true), set_config('idle_in_transaction_session_timeout', %s, true)",
-            (claims, role, _IDLE_FOR),
+            " set_config('search_path', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)",
+            (claims, role, SEARCH_PATH, _IDLE_FOR),
         )
         yield conn

@@ -22,7 +22,10 @@ from recto.errors import AlreadySucceeded, Expired, InProgress, NotFound, RateLi
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What is to be generated. ``payload``: what the prompt is made of; ``kind``: review, session or deck."""
+    """What is to be generated. ``payload``: what the prompt is made of; ``kind``: review, session or deck.
+
+    ``sections``: of a text that is asked in parts, each as a ``recto.text.deck.Part``.
+    """
 
     kind: str
     payload: dict[str, Any]
@@ -30,6 +33,7 @@ class NewJob:
     source_text_length: int
     deck_id: UUID | None = None
     idempotency_key: str | None = None
+    sections: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,10 @@ class Lease:
 
 _INSERT = """
     insert into generation_jobs (id, user_id, kind, status, payload, source_text_hash, source_text_length, deck_id,
-        session_id, idempotency_key, in_background, attempts, attempts_left, holder, lease_until, started_at)
+        session_id, idempotency_key, in_background, attempts, attempts_left, holder, lease_until, started_at, sections)
     values (%(id)s, %(user_id)s, %(kind)s, case when %(background)s then 'pending' else 'running' end, %(payload)s,
         %(hash)s, %(length)s, %(deck_id)s, %(session_id)s, %(key)s, %(background)s, %(attempts)s, %(attempts_left)s,
-        %(holder)s, now() + %(lease)s, case when not %(background)s then now() end)
+        %(holder)s, now() + %(lease)s, case when not %(background)s then now() end, %(sections)s)
 """
 _RUN_AGAIN = """
     update generation_jobs set status = case when %(background)s then 'pending' else 'running' end,
@@ -56,7 +60,7 @@ _RUN_AGAIN = """
 """
 _ATTEMPT = """
     select id as job_id, user_id, kind, attempts as number, holder, in_background, payload, source_text_hash,
-        source_text_length, deck_id
+        source_text_length, deck_id, sections
     from generation_jobs where id = %s
 """
 
@@ -183,6 +187,7 @@ def _insert(conn: Connection, user_id: UUID, job_id: UUID, new: NewJob, lease: L
                 "deck_id": new.deck_id,
                 "session_id": uuid4() if new.kind == "session" else None,
                 "key": new.idempotency_key,
+                "sections": new.sections and Jsonb(new.sections),
             }
             | _begun(lease),
         )

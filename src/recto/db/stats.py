@@ -9,7 +9,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import dict_row
 
-from recto.db.pool import Pool, as_user
+from recto.db.pool import SEARCH_PATH, Pool, as_user
 
 MAX_DAYS = 3650
 
@@ -29,7 +29,7 @@ _MADE = """
 _DROPPED = """
     select model, prompt_version, language, jsonb_object_agg(reason, dropped) as dropped
     from (
-        select model, prompt_version, language, reason, sum(number::integer) as dropped
+        select model, prompt_version, language, reason, sum(number::numeric::integer) as dropped
         from generations, jsonb_each_text(generations.dropped) as drops (reason, number)
         where created_at >= %(since)s and (%(user_id)s::uuid is null or user_id = %(user_id)s)
         group by 1, 2, 3, 4
@@ -115,7 +115,9 @@ def find(pool: Pool, user_id: UUID, *, days: int) -> Stats:
 def of_everybody(database_url: str, *, days: int) -> Stats:
     """Return what all users' generations came to."""
     with psycopg.connect(database_url) as conn:
-        conn.execute("select set_config('role', 'recto_worker', true), set_config('search_path', 'public', true)")
+        conn.execute(
+            "select set_config('role', 'recto_worker', true), set_config('search_path', %s, true)", (SEARCH_PATH,)
+        )
         return _read(conn, days, None)
 
 

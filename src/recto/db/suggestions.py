@@ -28,19 +28,24 @@ class SuggestionRow:
     start: int | None
     end: int | None
     grounded: bool | None
+    section: int | None
+    section_title: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class NewSuggestion:
     """A proposal to keep, and the SHA-256 of its normalised front: what makes two of a deck alike.
 
-    ``grounding``: where it stands in its text; None if there is none.
+    ``grounding``: where it stands in its text; None if there is none. ``section``: the number of the one that it is of,
+    from 1, if the text is asked in parts.
     """
 
     front: str
     back: str
     front_hash: str
     grounding: Grounding | None = None
+    section: int | None = None
+    section_title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,13 @@ FIRST = Place(datetime.min.replace(tzinfo=UTC), UUID(int=0), 0)
 
 _INSERT = """
     insert into ai_suggestions (job_id, user_id, deck_id, position, front, back, front_hash, quote, start, "end",
-        grounded)
+        grounded, section, section_title)
     select %(job_id)s, %(user_id)s, %(deck_id)s,
         n + (select coalesce(max(position), 0) from ai_suggestions where job_id = %(job_id)s), front, back, front_hash,
-        quote, start, "end", grounded
+        quote, start, "end", grounded, section, section_title
     from unnest(%(fronts)s::text[], %(backs)s::text[], %(hashes)s::text[], %(quotes)s::text[], %(starts)s::int[],
-        %(ends)s::int[], %(grounded)s::boolean[]) with ordinality as card (front, back, front_hash, quote, start, "end",
-        grounded, n)
+        %(ends)s::int[], %(grounded)s::boolean[], %(sections)s::int[], %(titles)s::text[]) with ordinality as card
+        (front, back, front_hash, quote, start, "end", grounded, section, section_title, n)
     on conflict (deck_id, front_hash) where deck_id is not null do nothing
 """
 # What was edited once stays an edited card, also when it is accepted again as it stands.
@@ -94,7 +99,8 @@ _REVIEW = """
             as review (id, status, front, back) on review.id = known.id
     ) as new
     where old.id = new.id and old.user_id = %(user_id)s
-    returning old.id, job_id, position, old.front, old.back, old.status, created_at, quote, start, "end", grounded
+    returning old.id, job_id, position, old.front, old.back, old.status, created_at, quote, start, "end", grounded,
+        section, section_title
 """
 # Reviews of one job come one after another, in the order of the jobs' ids: none counts before another has committed,
 # and no two wait for each other.
@@ -132,6 +138,8 @@ def insert(conn: Connection, user_id: UUID, job_id: UUID, deck_id: UUID | None, 
             "starts": [card.grounding and card.grounding.start for card in cards],
             "ends": [card.grounding and card.grounding.end for card in cards],
             "grounded": [card.grounding and card.grounding.grounded for card in cards],
+            "sections": [card.section for card in cards],
+            "titles": [card.section_title for card in cards],
         },
     )
     return _count(conn, job_id)
@@ -159,8 +167,8 @@ def read(
     """``find`` in the caller's transaction, without looking at the job."""
     with conn.cursor(row_factory=class_row(SuggestionRow)) as cursor:
         return cursor.execute(
-            'select id, job_id, position, front, back, status, created_at, quote, start, "end", grounded'
-            " from ai_suggestions"
+            'select id, job_id, position, front, back, status, created_at, quote, start, "end", grounded, section,'
+            " section_title from ai_suggestions"
             " where user_id = %s and job_id = %s and (%s::text is null or status = %s) and position > %s"
             " order by position",
             (user_id, job_id, status, status, after),
@@ -206,8 +214,8 @@ def of_deck(pool: Pool, user_id: UUID, deck_id: UUID, *, after: Place, limit: in
         if conn.execute("select from decks where user_id = %s and id = %s", (user_id, deck_id)).fetchone() is None:
             raise NotFound("There is no such deck.")
         return cursor.execute(
-            'select id, job_id, position, front, back, status, created_at, quote, start, "end", grounded'
-            " from ai_suggestions"
+            'select id, job_id, position, front, back, status, created_at, quote, start, "end", grounded, section,'
+            " section_title from ai_suggestions"
             " where user_id = %s and deck_id = %s and (created_at, job_id, position) > (%s, %s, %s)"
             " order by created_at, job_id, position limit %s",
             (user_id, deck_id, *after, limit),

@@ -3,8 +3,6 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
-from hashlib import sha256
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -18,27 +16,20 @@ from recto.db.claims import Attempt
 from recto.db.commit import Delayed
 from recto.db.failures import Failure
 from recto.db.jobs import MAX_ATTEMPTS
-from recto.db.suggestions import NewSuggestion
 from recto.errors import RectoError, Unavailable, UpstreamError
 from recto.jobs.outcomes import Failed, HandedBack, NotOwned, Outcome, Retried, Succeeded
+from recto.jobs.source import Source
 from recto.runtime import WorkerRuntime
-from recto.text.generate import MODEL_STOPPED, Generation, ask, generate, unusable
-from recto.text.grounding import Grounding, Index
+from recto.text.deck import Course, Part, ask_section, batch_size
+from recto.text.generate import Generation, ask, generate, unusable
 from recto.text.options import Options
-from recto.text.proposals import Proposal, comparable
-from recto.text.source import SourceText, Topic
+from recto.text.proposals import Bounds
+from recto.text.source import Material, Passage
 
 T = TypeVar("T")
 
 # What the provider asks for is waited for, within reason.
 _LONGEST_RETRY_AFTER_S = 120.0
-
-# The longest card allowed takes about this many tokens, at four characters a token and with its JSON.
-_CHARACTERS_A_TOKEN = 4
-_TOKENS_AROUND_A_CARD = 12
-
-# A model that brings nothing new this many times in a row has no more to say.
-_BATCHES_WITHOUT_NEWS = 2
 
 
 def run(
@@ -85,39 +76,64 @@ class _Run:
         self._started = monotonic()
 
     def single(self) -> Outcome:
-        generation = generate(self._runtime.openrouter, **self._inputs(), bounds=self._runtime.bounds)
+        source = Source.whole(self._attempt.payload)
+        generation = generate(self._runtime.openrouter, source.material, **self._asked(), bounds=self._runtime.bounds)
         self.facts = telemetry.generated(generation, models=self._runtime.settings.configured_models)
-        batch = self._add(generation, enough=1, incomplete=generation.incomplete)
+        batch = self._add(generation, source, enough=1, incomplete=generation.incomplete)
         return Succeeded(batch.results) if batch and batch.results else NotOwned()
 
     def deck(self) -> Outcome:
         """Ask batch by batch; each is committed before the next, so that what there is survives any failure."""
-        pool, attempt, inputs = self._runtime.pool, self._attempt, self._inputs()
+        pool, attempt = self._runtime.pool, self._attempt
         assert attempt.deck_id is not None  # noqa: S101  a deck's job has one
-        wanted = attempt.payload["count"]
-        stored = suggestions.count(pool, attempt.user_id, attempt.job_id)
+        course = Course(self._parts(), attempt.payload["count"])
+        stored = sum(part.cards for part in course.parts)
         known = [*attempt.payload["banlist"], *suggestions.fronts_of_deck(pool, attempt.user_id, attempt.deck_id)]
-        without_news = 0
+        source = self._source(course)
         while True:
             if self._call > 1 and not attempts.begin_call(pool, attempt, self._call):
                 return NotOwned()
-            bounds = replace(self._runtime.bounds, proposals=min(wanted - stored, _batch_size(self._runtime)))
-            generation = ask(self._runtime.openrouter, **inputs, bounds=bounds, known=known)
-            last = without_news + (not generation.proposals) >= _BATCHES_WITHOUT_NEWS
-            if last and not stored:
-                raise unusable(generation)
+            proposals = min(
+                course.missing, batch_size(self._runtime.bounds, self._runtime.settings.openrouter_max_tokens)
+            )
+            bounds = replace(self._runtime.bounds, proposals=proposals)
+            generation = self._batch(source.material, bounds, known)
+            stopped = course.stops(generation)
+            if stopped and course.is_last and not stored:
+                raise generation.failure or unusable(generation)
             self.facts = telemetry.generated(generation, models=self._runtime.settings.configured_models)
-            incomplete = MODEL_STOPPED if last else None
-            batch = self._add(generation, enough=stored if last else wanted, incomplete=incomplete)
+            enough = stored if stopped else stored + course.missing
+            batch = self._add(generation, source, enough=enough, incomplete=stopped)
             if batch is None:
                 return NotOwned()
             if batch.results:
                 return Succeeded(batch.results)
-            without_news = 0 if batch.stored > stored else without_news + 1
+            if course.took(batch.stored - stored, stopped):
+                source = self._source(course)
             stored = batch.stored
             known += [card.front for card in generation.proposals]
             if self._stopping():
                 return HandedBack() if attempts.hand_back(pool, attempt) else NotOwned()
+
+    def _batch(self, material: Material, bounds: Bounds, known: list[str]) -> Generation:
+        if isinstance(material, Passage):
+            return ask_section(self._runtime.openrouter, material, **self._asked(), bounds=bounds, known=known)
+        return ask(self._runtime.openrouter, material, **self._asked(), bounds=bounds, known=known)
+
+    def _parts(self) -> list[Part]:
+        """The sections of a long text; else one that is all there is."""
+        attempt = self._attempt
+        if attempt.sections:
+            return [Part(**told) for told in attempt.sections]
+        stored = suggestions.count(self._runtime.pool, attempt.user_id, attempt.job_id)
+        return [Part(None, 0, attempt.source_text_length or 0, stored)]
+
+    def _source(self, course: Course) -> Source:
+        payload, number = self._attempt.payload, course.number
+        if not self._attempt.sections:
+            return Source.whole(payload)
+        assert number is not None  # noqa: S101  the job ends with its last section
+        return Source.part(payload, number, course.parts[number - 1])
 
     def fail(self, error: Exception) -> Outcome:
         attempt, model = self._attempt, self._attempt.payload["model"]
@@ -155,11 +171,10 @@ class _Run:
         reported = known or RectoError()
         return Failed(reported, job) if job.ended else Retried(reported)
 
-    def _add(self, generation: Generation, *, enough: int, incomplete: str | None) -> attempts.Batch | None:
-        cards = [
-            NewSuggestion(card.front, card.back, _front_hash(card.front), self._ground(card))
-            for card in generation.proposals
-        ]
+    def _add(
+        self, generation: Generation, source: Source, *, enough: int, incomplete: str | None
+    ) -> attempts.Batch | None:
+        cards = [source.suggestion(card) for card in generation.proposals]
         calls, first_call = generation.completion.calls, self._call
         self._call += len(calls)
 
@@ -175,17 +190,10 @@ class _Run:
                 incomplete=incomplete,
                 language=generation.language,
                 quota=self._runtime.settings.quota_generations_per_month,
+                section=source.number,
                 on_success=self._on_success,
             )
         )
-
-    @cached_property
-    def _index(self) -> Index | None:
-        material = self._inputs()["material"]
-        return Index(material.text) if isinstance(material, SourceText) else None
-
-    def _ground(self, card: Proposal) -> Grounding | None:
-        return self._index.ground(card.front, card.back) if self._index else None
 
     def _commit(self, write: Callable[[], T]) -> T:
         try:
@@ -197,27 +205,11 @@ class _Run:
         attempt = self._attempt
         return {"job_id": str(attempt.job_id), "attempt": attempt.number, "user_id": str(attempt.user_id)} | self.facts
 
-    def _inputs(self) -> dict[str, Any]:
+    def _asked(self) -> dict[str, Any]:
         payload = self._attempt.payload
-        material = SourceText(payload["source_text"]) if "source_text" in payload else Topic(payload["topic"])
         count = payload.get("count") if self._attempt.kind != "deck" else None  # a deck counts over its batches
         options = Options(count, payload.get("language"), payload.get("focus"), payload.get("style", "question"))
-        return {
-            "material": material,
-            "model": payload["model"],
-            "prompt_version": payload["prompt_version"],
-            "options": options,
-        }
-
-
-def _batch_size(runtime: WorkerRuntime) -> int:
-    """Return how many cards of the greatest length fit one completion, but no more than a generation may have."""
-    longest = (runtime.bounds.front + runtime.bounds.back) // _CHARACTERS_A_TOKEN + _TOKENS_AROUND_A_CARD
-    return max(1, min(runtime.bounds.proposals, runtime.settings.openrouter_max_tokens // longest))
-
-
-def _front_hash(front: str) -> str:
-    return sha256(comparable(front).encode()).hexdigest()
+        return {"model": payload["model"], "prompt_version": payload["prompt_version"], "options": options}
 
 
 def pause_s(attempts_left: int, error: UpstreamError | None, backoff_s: float) -> float:

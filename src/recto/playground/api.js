@@ -19,6 +19,9 @@ export function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** The id of a new deck: a UUID. */
+export const newDeck = () => newKey().replace(/^(.{8})(.{4}).(.{3}).(.{3})/, "$1-$2-4$3-8$4-");
+
 async function call(method, path, token, { body, headers, signal } = {}) {
   // A header cannot hold other characters, and fetch would report them as a network failure.
   if (!/^[\x21-\x7e]+$/.test(token)) throw new Failure("no_token");
@@ -99,24 +102,24 @@ async function* events(response) {
 }
 
 /**
- * Calls `show` with each card of the text as it is written → why these are not all, null if they are: `incomplete` of the
- * API, or the code of the Failure that ended them. Before the first card a Failure is thrown.
+ * Calls `show` with each card of the text as it is written → {dropped, incomplete, language} of the API, `incomplete` also
+ * the code of the Failure that ended them. Before the first card a Failure is thrown. `options` are the API's.
  */
-export async function generate(token, sourceText, signal, show) {
-  const body = { source_text: sourceText, include: ["grounding"] };
+export async function generate(token, { source, options }, signal, show) {
+  const body = { source_text: source, include: ["grounding"], ...options };
   const headers = { Accept: "text/event-stream" };
   const response = await call("POST", "generations", token, { body, headers, signal });
   let hasShown = false;
   try {
     for await (const { name, data } of events(response)) {
-      if (name === "done") return data.incomplete;
+      if (name === "done") return data;
       if (name !== "proposal") continue;
       show(cardOf(data));
       hasShown = true;
     }
   } catch (error) {
     if (!hasShown || !(error instanceof Failure)) throw error;
-    return error.code;
+    return { incomplete: error.code };
   }
 }
 
@@ -125,10 +128,11 @@ function cardOf({ front, back, quote, start, end, grounded }) {
   return { front, back, quote, start, end, grounded };
 }
 
-/** source_text, an idempotency key → the generation's id. */
-export async function startGeneration(token, sourceText, key, signal) {
+/** A text, the API's options, an idempotency key → the generation's id. `deck`: the id of a new deck, for a long text. */
+export async function startGeneration(token, { source, options, key, deck }, signal) {
   const headers = { "Idempotency-Key": key };
-  const response = await call("POST", "ai/generations", token, { body: { source_text: sourceText }, headers, signal });
+  const body = { source_text: source, ...options };
+  const response = await call("POST", deck ? `decks/${deck}/generation` : "ai/generations", token, { body, headers, signal });
   const { generation_id } = await readJson(response, (answer) => answer.generation_id);
   return generation_id;
 }
@@ -140,7 +144,7 @@ export async function readGeneration(token, id) {
 
 /**
  * Calls `show` with each card of the generation as it is kept, and the id of its event; those after the event `last`, if
- * it is given → {status, incomplete} once it has ended. A Failure "network" is a stream that broke off.
+ * it is given → {status, dropped, incomplete, language} once it has ended. A Failure "network" is a stream that broke off.
  */
 export async function followGeneration(token, id, { last, signal, show }) {
   const headers = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
@@ -194,6 +198,10 @@ export const review = (token, id, reviews) =>
 /** → {limit, used, reserved, resets_at}; `limit` null where there is no quota. */
 export const readUsage = async (token) => parseJson(await call("GET", "usage", token));
 
+/** → {days, since, models, cost_by_day} of the last 30 days. */
+export const readStats = async (token) =>
+  readJson(await call("GET", "stats", token), (answer) => Array.isArray(answer.models) && Array.isArray(answer.cost_by_day));
+
 /** A card, an idempotency key → the id of its picture's generation. */
 export async function startPicture(token, { front, back, key }, signal) {
   const headers = { "Idempotency-Key": key };
@@ -212,7 +220,7 @@ export const cancelPicture = (token, id) => call("PATCH", `v1/generations/${id}`
 
 export const deletePicture = (token, id) => call("DELETE", `v1/generations/${id}`, token);
 
-/** [{front, back, renderId?}] → Blob of an .apkg file. */
+/** [{front, back, style?, renderId?}] → Blob of an .apkg file. */
 export async function ankiDeck(token, deckName, flashcards) {
   const response = await call("POST", "exports/anki", token, { body: { deck_name: deckName, flashcards } });
   if (response.headers.get("Content-Type")?.startsWith("text/")) {

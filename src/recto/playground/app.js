@@ -1,15 +1,18 @@
-import { Failure, ankiDeck, generate, readExample } from "./api.js";
+import { Failure, generate, newDeck, readExample } from "./api.js";
 import * as background from "./background.js";
 import { duration, explain, hideFailure, showFailure } from "./failures.js";
-import { csv, download, readText } from "./files.js";
+import { registerDownloads } from "./downloads.js";
+import { readText } from "./files.js";
 import { announce, element, count, hideNotice, notify, number, on } from "./page.js";
+import { boundCount, chosenOptions, deckCount, hideProblems, renderOptions, showProblems } from "./options.js";
 import { refreshPast, registerPast } from "./past.js";
 import { makeAll } from "./pictures.js";
 import { focusText, write } from "./reading.js";
 import { sendReviews } from "./review.js";
-import { acceptAll, addCards, announceArrived, renderCards, showIncomplete } from "./table.js";
-import { MAX_LENGTH, MIN_LENGTH, shortened } from "./text.js";
-import { accepted, characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
+import { refreshStats, registerStats } from "./stats.js";
+import { acceptAll, addNew, announceArrived, hideOutcome, renderCards } from "./table.js";
+import { MAX_DECK_LENGTH, MAX_LENGTH, MIN_LENGTH, isForDeck, shortened, worthCuttingTo } from "./text.js";
+import { characters, keepToken, save, takeTokenFromAddress, token, work } from "./work.js";
 
 const SLOW_S = 30; // the server's own default deadline for its model
 
@@ -17,23 +20,31 @@ const SLOW_S = 30; // the server's own default deadline for its model
 
 function measure() {
   const length = characters(work.source.trim());
-  const fits = length >= MIN_LENGTH && length <= MAX_LENGTH;
+  const fits = length >= MIN_LENGTH && length <= MAX_DECK_LENGTH;
+  const isDeck = isForDeck(length);
+  const most = length > MAX_LENGTH ? MAX_DECK_LENGTH : MAX_LENGTH;
   element("length").textContent = number(length);
-  element("gauge").value = length;
-  element("sheet").dataset.fit = length > MAX_LENGTH ? "long" : fits ? "good" : "short";
-  element("hint").textContent = fits
-    ? ""
-    : length > MAX_LENGTH
-      ? `${number(length - MAX_LENGTH)} too many`
-      : length
-        ? `${number(MIN_LENGTH - length)} more to go`
-        : `at least ${number(MIN_LENGTH)}`;
-  element("shorten").hidden = length <= MAX_LENGTH;
+  element("most").textContent = number(most);
+  Object.assign(element("gauge"), { max: most, value: length });
+  element("sheet").dataset.fit = length > most ? "long" : isDeck ? "deck" : fits ? "good" : "short";
+  element("hint").textContent = hintFor(length);
+  element("shorten").hidden = !worthCuttingTo(length);
   element("generate").disabled = !fits || isBusy();
+  element("generate").textContent = isDeck ? "Split into a deck" : "Make flashcards";
+  element("switch").hidden = isDeck;
+  element("background-note").hidden = !isDeck && !work.background;
+  boundCount(length);
   const isEmpty = !work.source && !work.cards.length;
   element("clear").hidden = isEmpty;
   element("example").hidden = element("sample").hidden = !isEmpty;
   return fits;
+}
+
+function hintFor(length) {
+  if (!length) return `at least ${number(MIN_LENGTH)}`;
+  if (length < MIN_LENGTH) return `${number(MIN_LENGTH - length)} more to go`;
+  if (length > MAX_DECK_LENGTH) return `${number(length - MAX_DECK_LENGTH)} too many`;
+  return isForDeck(length) ? "section by section" : "";
 }
 
 function setSource(text) {
@@ -84,8 +95,8 @@ function fail(error, onRetry) {
 }
 
 function reportFailure(explanation, error, onRetry) {
+  if (error.code === "invalid_request" && showProblems(error.message)) return;
   showFailure(explanation, onRetry);
-  if (error.code === "no_token" || error.code === "unauthorized") element("access").open = true;
 }
 
 let call = null;
@@ -94,36 +105,46 @@ function makeFlashcards() {
   if (isBusy() || !measure()) return announce(element("hint").textContent);
   hideFailure();
   hideNotice();
-  showIncomplete("");
-  if (work.background) background.start(work.source.trim(), inBackground);
-  else waitForFlashcards();
+  hideProblems();
+  hideOutcome();
+  const asked = request();
+  if (work.background || asked.deck) background.start(asked, inBackground);
+  else waitForFlashcards(asked);
 }
 
-async function waitForFlashcards() {
+/** What is asked of the server: {source, options}, and for a long text also the `deck` that it becomes. */
+function request() {
+  const [source, options] = [work.source.trim(), chosenOptions()];
+  const length = characters(source);
+  if (!isForDeck(length)) return { source, options };
+  return { source, options: { count: deckCount(length), ...options }, deck: newDeck() };
+}
+
+async function waitForFlashcards(asked) {
   const controller = (call = new AbortController());
-  let arrived = 0;
+  const tally = { arrived: 0, known: 0 };
   const show = (card) => {
-    addCards([card]);
-    arrived += 1;
+    tally[addNew(card) ? "arrived" : "known"] += 1;
     element("access").open = false;
   };
   const clock = showProgress((seconds) =>
-    arrived ? "Writing cards" : seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual",
+    tally.arrived + tally.known ? "Writing cards" : seconds < SLOW_S ? "Reading your text" : "Still waiting, longer than usual",
   );
   try {
-    const incomplete = await generate(token(), work.source.trim(), controller.signal, show);
-    announceArrived(arrived, incomplete);
+    const answer = await generate(token(), asked, controller.signal, show);
+    announceArrived(tally, answer, asked.options);
   } catch (error) {
     if (error.name === "AbortError") {
-      const kept = arrived ? "The cards that came are" : "Your text is still";
+      const kept = tally.arrived ? "The cards that came are" : "Your text is still";
       notify(`Cancelled. ${kept} here; the server may count the request all the same.`);
-      if (!arrived) focusText();
+      if (!tally.arrived) focusText();
     } else {
       fail(error, makeFlashcards);
     }
   } finally {
     call = null;
     hideProgress(clock);
+    refreshStats();
   }
 }
 
@@ -153,44 +174,18 @@ let clock = 0;
 const inBackground = {
   begin() {
     hideFailure();
-    showIncomplete("");
+    hideOutcome();
     element("stage").textContent = "Handing over your text";
     clock = showProgress(null);
   },
   end() {
     hideProgress(clock);
     refreshPast();
+    refreshStats();
   },
   changed: refreshPast,
   fail: reportFailure,
 };
-
-// ---- downloads
-
-const fileName = (ending) => `${work.deck.trim() || "Recto"}.${ending}`;
-
-function downloadCsv() {
-  hideNotice(); // what is downloaded is decided
-  download(csv(accepted()), fileName("csv"));
-  announce("CSV downloaded.");
-}
-
-async function downloadAnki() {
-  if (element("anki").ariaBusy === "true") return;
-  hideFailure();
-  hideNotice();
-  element("anki").ariaBusy = "true";
-  announce("Building the Anki deck.");
-  const cards = accepted().map(({ front, back, picture }) => ({ front, back, renderId: picture?.renderId }));
-  try {
-    download(await ankiDeck(token(), work.deck.trim() || "Recto", cards), fileName("apkg"));
-    announce("Anki deck downloaded.");
-  } catch (error) {
-    fail(error.code === "not_found" ? new Failure("picture_gone", error) : error, downloadAnki);
-  } finally {
-    element("anki").ariaBusy = "false";
-  }
-}
 
 // ---- wiring
 
@@ -204,7 +199,7 @@ function render() {
   element("source").value = work.source;
   element("deck").value = work.deck;
   element("background").checked = work.background;
-  element("background-note").hidden = !work.background;
+  renderOptions();
   renderCards();
   measure();
   makeAll();
@@ -226,7 +221,7 @@ on("compose", "submit", (event) => {
 });
 on("shorten", "click", () => {
   const { source } = work;
-  setSource(shortened(work.source));
+  setSource(shortened(source, worthCuttingTo(characters(source.trim()))));
   element("source").focus();
   notify(`Kept the first ${count(characters(work.source), "character")}.`, backTo({ source }));
 });
@@ -234,7 +229,7 @@ on("clear", "click", () => {
   const { source, cards } = work;
   Object.assign(work, { source: "", cards: [] });
   hideFailure();
-  showIncomplete("");
+  hideOutcome();
   render();
   save();
   element("source").focus();
@@ -250,7 +245,7 @@ on("file", "change", () => {
 on("cancel", "click", () => (call ? call.abort() : background.cancel(inBackground)));
 on("background", "change", () => {
   work.background = element("background").checked;
-  element("background-note").hidden = !work.background;
+  measure();
   save();
 });
 on("dismiss", "click", () => {
@@ -258,18 +253,14 @@ on("dismiss", "click", () => {
   focusText();
 });
 on("accept-all", "click", acceptAll);
-on("csv", "click", downloadCsv);
-on("anki", "click", downloadAnki);
-on("deck", "input", () => {
-  work.deck = element("deck").value;
-  save();
-});
 on("token", "input", () => keepToken(element("token").value));
+registerDownloads({ fail });
+registerStats({ fail: reportFailure });
 registerPast({
   fail: reportFailure,
   isBusy,
-  follow: (id) => background.followKnown(id, inBackground),
-  retry: (id) => background.retry(id, inBackground),
+  follow: (id, deck) => background.followKnown({ id, deck }, inBackground),
+  retry: (id, deck) => background.retry({ id, deck }, inBackground),
 });
 
 // A file dropped beside the text field would otherwise replace the page.

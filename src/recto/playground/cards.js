@@ -1,5 +1,7 @@
 // One card: two sides, a decision, an editor, a picture. It shows both sides, or turns while it is studied.
 
+import { showText } from "./markup.js";
+import { showGaps } from "./cloze.js";
 import * as pictures from "./pictures.js";
 import { characters, work } from "./work.js";
 
@@ -10,9 +12,10 @@ const template = document.getElementById("card");
 
 /**
  * An element for `card`, which it edits in place. `changed()` is called after every change worth keeping,
- * `announce(text)` with what a screen reader should say, `moveOn()` after a decision by key.
+ * `announce(text)` with what a screen reader should say, `moveOn()` after a decision by key, `showPart()` to find the card
+ * in the text.
  */
-export function cardElement(card, { changed, announce, moveOn }) {
+export function cardElement(card, { changed, announce, moveOn, showPart }) {
   const root = template.content.firstElementChild.cloneNode(true);
   const parts = Object.fromEntries([...root.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
   const name = `card ${card.folio}`;
@@ -32,8 +35,11 @@ export function cardElement(card, { changed, announce, moveOn }) {
     root.classList.toggle("is-turned", turned);
     root.classList.toggle("is-editing", Boolean(card.draft));
     root.classList.toggle("is-edited", card.edited);
-    for (const side of SIDES) parts[side].textContent = card[side];
+    for (const side of SIDES) showText(parts[side], card[side]);
+    showGaps(parts.front);
     parts.doubt.hidden = card.grounded !== false || card.edited; // what was edited is the learner's own
+    parts.quoted.textContent = card.quote;
+    parts.quote.hidden = !card.quote || work.study || Boolean(card.draft); // to study, it would give the answer away
     parts.recto.ariaHidden = String(work.study && turned);
     parts.verso.ariaHidden = String(work.study && !turned);
     parts.turn.hidden = !work.study;
@@ -133,6 +139,7 @@ export function cardElement(card, { changed, announce, moveOn }) {
   }
 
   parts.turn.addEventListener("click", turn);
+  parts.quote.addEventListener("click", showPart);
   parts.stage.addEventListener("click", () => {
     if (work.study && getSelection().isCollapsed) turn(); // else the click ended a selection
   });
@@ -170,7 +177,7 @@ export function cardElement(card, { changed, announce, moveOn }) {
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const neighbour = { ArrowLeft: root.previousElementSibling, ArrowRight: root.nextElementSibling }[event.key];
-    const action = { t: "turn", e: "edit", i: "illustrate", a: "accept", r: "reject" }[event.key.toLowerCase()];
+    const action = { t: "turn", e: "edit", i: "illustrate", a: "accept", r: "reject", s: "quote" }[event.key.toLowerCase()];
     if (!neighbour && (!action || parts[action].hidden)) return;
     event.preventDefault();
     neighbour?.querySelector("article").focus();

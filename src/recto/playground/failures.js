@@ -1,18 +1,21 @@
 // What the page says about each failure: what happened, and what to do next. `again`: the same call may succeed.
 
-import { Failure } from "./api.js";
-import { element } from "./page.js";
+import { element, on } from "./page.js";
+import { canSignIn, signIn } from "./signin.js";
+import { token } from "./work.js";
 
 const EXPLANATIONS = {
   no_token: {
     title: "An access token is needed.",
-    advice: "Paste yours into the field under “Access token” at the top, then try again.",
+    advice: canSignIn ? "Sign in, and it goes on from here." : "Paste yours here, then try again.",
     again: true,
+    needsToken: true,
   },
   unauthorized: {
     title: "The server did not accept your access token.",
-    advice: "It may have expired. Paste a fresh one into the field under “Access token” at the top, then try again.",
+    advice: canSignIn ? "Sign in again, and it goes on from here." : "It may have expired. Paste a fresh one here, then try again.",
     again: true,
+    needsToken: true,
   },
   invalid_request: {
     title: "The server refused what was sent.",
@@ -106,17 +109,17 @@ const EXPLANATIONS = {
   },
 };
 
-/** Failure → {title, advice, again, detail, requestId, wait}; `wait` in seconds, 0 when there is none. */
+/** Failure → {title, advice, again, needsToken, detail, requestId, wait}; `wait` in seconds, 0 when there is none. */
 export function explain(failure) {
   const known = EXPLANATIONS[failure.code];
-  const { title, advice, again } = known ?? {
+  const { title, advice, again, needsToken = false } = known ?? {
     title: "The server refused the request.",
     advice: "Try again. If it fails once more, tell the people who run this server.",
     again: true,
   };
   const detail = failure.code === "invalid_request" || !known ? failure.message : statusOf(failure);
   const wait = failure.code === "rate_limited" && failure.retryAfter > 0 ? failure.retryAfter : 0;
-  return { title, advice, again, detail, requestId: failure.requestId, wait };
+  return { title, advice, again, needsToken, detail, requestId: failure.requestId, wait };
 }
 
 const statusOf = ({ code, status }) => (code === "unexpected" && status ? `HTTP status ${status}` : "");
@@ -135,23 +138,12 @@ const OF_PICTURES = {
 OF_PICTURES.validation_error = OF_PICTURES.invalid_request;
 const FINAL = new Set(["limit_exceeded", "invalid_request", "validation_error", "pictures_off"]);
 
-/** The Failure of a card's picture → {text, again}. */
+/** The Failure of a card's picture → {text, again, needsToken}. */
 export function explainPicture(failure) {
-  const { title, advice, again } = explain(failure);
-  const text = OF_PICTURES[failure.code]?.(failure) ?? `${title} ${advice}`;
-  return { text, again: failure.code in OF_PICTURES ? !FINAL.has(failure.code) : again };
+  const { title, advice, again, needsToken } = explain(failure);
+  const text = OF_PICTURES[failure.code]?.(failure) ?? (needsToken ? title : `${title} ${advice}`);
+  return { text, again: failure.code in OF_PICTURES ? !FINAL.has(failure.code) : again, needsToken };
 }
-
-const INCOMPLETE = {
-  max_tokens: "The model reached the longest answer that it may give.",
-  content_filter: "The provider’s content filter ended the answer.",
-  model_stopped: "The model found no more.",
-  network: "The connection broke off.",
-};
-
-/** `incomplete` of the API, or the code of what ended a stream of cards → two sentences. */
-export const explainIncomplete = (code) =>
-  `Not all cards came. ${INCOMPLETE[code] ?? explain(new Failure(code)).title}`;
 
 /** 75 → "1 min 15 s". */
 export function duration(seconds) {
@@ -162,10 +154,17 @@ export function duration(seconds) {
 let retry = null;
 let countdown = 0;
 
-/** Show a failure and move the focus to it. “Try again” calls `onRetry`. */
-export function showFailure({ title, advice, again = false, detail = "", requestId = "", wait = 0 }, onRetry = null) {
+/** Show a failure and move the focus to it. “Try again” calls `onRetry`, if need be with another token. */
+export function showFailure(
+  { title, advice, again = false, needsToken = false, detail = "", requestId = "", wait = 0 },
+  onRetry = null,
+) {
   clearInterval(countdown);
+  const signsIn = needsToken && canSignIn;
   retry = again ? onRetry : null;
+  if (retry && signsIn) retry = () => signIn().then(onRetry);
+  element("retry").textContent = signsIn ? "Sign in again" : "Try again";
+  placeTokenField(needsToken && !signsIn);
   element("failure-title").textContent = title;
   element("failure-detail").textContent = detail;
   element("request-id").textContent = requestId;
@@ -188,7 +187,29 @@ export function showFailure({ title, advice, again = false, detail = "", request
 
 export function hideFailure() {
   clearInterval(countdown);
+  if (element("failure").hidden) return;
   element("failure").hidden = true;
+  placeTokenField(false);
 }
 
-element("retry").addEventListener("click", () => retry());
+/** Put the token's field where it is needed: into the failure, or to the top of the page. */
+function placeTokenField(isInFailure) {
+  const place = element(isInFailure ? "failure-token" : "access");
+  if (place.contains(element("token-field"))) return;
+  place.append(element("token-field"));
+  element("token").value = isInFailure ? "" : token(); // the refused one is not in the way of the next
+  element("access").hidden = isInFailure;
+  element("access").open = !token();
+}
+
+function tryAgain() {
+  hideFailure();
+  retry();
+}
+
+on("retry", "click", tryAgain);
+on("token", "keydown", (event) => {
+  if (event.key !== "Enter" || !retry || !element("failure-token").contains(event.target)) return;
+  event.preventDefault(); // or it presses the button that the focus goes to
+  tryAgain();
+});

@@ -1,6 +1,8 @@
 // Text files in, downloads out.
 
-const LARGEST = 256 * 1024; // bytes; the bound of the server's request body
+import { MAX_DECK_LENGTH } from "./text.js";
+
+const LARGEST = 4 * MAX_DECK_LENGTH; // bytes: what the longest text may have in UTF-8
 
 /** File → {text} or {title, advice}. */
 export async function readText(file) {
@@ -11,7 +13,7 @@ export async function readText(file) {
   if (file.size > LARGEST) {
     return refuse(
       `“${file.name}” is too large.`,
-      `A file may have ${LARGEST / 1024} KB; this one has ${Math.ceil(file.size / 1024)} KB. Copy one chapter of it and paste it here.`,
+      `A file may have ${Math.floor(LARGEST / 1024)} KB; this one has ${Math.ceil(file.size / 1024)} KB. Copy one chapter of it and paste it here.`,
     );
   }
   try {

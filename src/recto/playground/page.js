@@ -4,6 +4,7 @@ export const element = (id) => document.getElementById(id);
 export const on = (id, event, listener) => element(id).addEventListener(event, listener);
 export const number = (value) => value.toLocaleString("en");
 export const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
+export const dollars = (value) => `$${value.toFixed(value && value < 0.01 ? 5 : 2)}`;
 
 export function announce(text) {
   element("status").textContent = text;

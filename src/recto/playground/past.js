@@ -2,7 +2,7 @@
 
 import { Failure, cancelGeneration, listGenerations, readSuggestions, readUsage } from "./api.js";
 import { explain } from "./failures.js";
-import { announce, element, count, number, on } from "./page.js";
+import { announce, count, dollars, element, number, on } from "./page.js";
 import { addCards, announceArrived, focusCard } from "./table.js";
 import { token, work } from "./work.js";
 
@@ -52,11 +52,16 @@ function row(generation) {
   const root = template.content.firstElementChild.cloneNode(true);
   const parts = Object.fromEntries([...root.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
   const when = new Date(generation.created_at);
+  const name = generation.first_front ? `“${generation.first_front}”` : `${STATUS[status]}, ${time.format(when)}`;
   root.dataset.status = status;
   parts.status.textContent = STATUS[status];
   parts.when.textContent = time.format(when);
   parts.when.dateTime = generation.created_at;
+  parts.title.textContent = generation.first_front ?? "";
+  parts.title.id = `generation-${id}`;
+  if (generation.first_front) root.setAttribute("aria-labelledby", parts.title.id);
   parts.facts.textContent = facts(generation);
+  parts.id.textContent = id;
   if (status === "failed") parts.error.textContent = explain(new Failure(generation.error.code)).title;
 
   const possible = {
@@ -67,12 +72,12 @@ function row(generation) {
   };
   for (const [action, isPossible] of Object.entries(possible)) {
     parts[action].hidden = !isPossible;
-    parts[action].setAttribute("aria-label", `${parts[action].textContent}: ${STATUS[status]}, ${time.format(when)}`);
+    parts[action].setAttribute("aria-label", `${parts[action].textContent}: ${name}`);
   }
   if (possible.retry) countDown(parts.retry, Date.parse(generation.retry_at));
   parts.open.addEventListener("click", () => reportingFailure(() => openCards(generation)));
-  parts.follow.addEventListener("click", () => page.isBusy() || page.follow(id));
-  parts.retry.addEventListener("click", () => page.isBusy() || page.retry(id));
+  parts.follow.addEventListener("click", () => page.isBusy() || page.follow(id, generation.deck_id));
+  parts.retry.addEventListener("click", () => page.isBusy() || page.retry(id, generation.deck_id));
   parts.erase.addEventListener("click", () => {
     // It cannot be undone, so it takes a second click.
     if (parts.erase.dataset.sure) return reportingFailure(() => erase(id));
@@ -88,15 +93,17 @@ function row(generation) {
   return root;
 }
 
-function facts({ kind, status, attempts, model, suggestions_count, tokens_input, tokens_output, cost_usd }) {
+function facts(generation) {
+  const { kind, attempts, model, suggestions_count: cards, reviewed_count: reviewed } = generation;
+  const { tokens_input, tokens_output, cost_usd } = generation;
   const tokens = (tokens_input ?? 0) + (tokens_output ?? 0);
   return [
     KIND[kind],
     model,
-    status === "succeeded" && count(suggestions_count, "card"),
+    cards > 0 && `${number(reviewed)} of ${count(cards, "card")} reviewed`,
     attempts > 1 && count(attempts, "attempt"),
     tokens > 0 && count(tokens, "token"),
-    cost_usd !== null && `$${cost_usd.toFixed(cost_usd && cost_usd < 0.01 ? 5 : 2)}`,
+    cost_usd !== null && dollars(cost_usd),
   ]
     .filter(Boolean)
     .join(" · ");
@@ -120,9 +127,10 @@ async function reportingFailure(action) {
 }
 
 /** Add its cards to the table, except those that are there already. */
-async function openCards({ generation_id: id, incomplete }) {
+async function openCards({ generation_id: id, count: asked, dropped, incomplete }) {
   const existing = new Set(work.cards.map((card) => card.id));
-  const cards = (await readSuggestions(token(), id)).filter((card) => !existing.has(card.id));
+  const all = await readSuggestions(token(), id);
+  const cards = all.filter((card) => !existing.has(card.id));
   if (!cards.length) {
     element("results-title").focus();
     return announce("Its cards are on the table already.");
@@ -130,7 +138,8 @@ async function openCards({ generation_id: id, incomplete }) {
   const first = work.cards.length;
   addCards(cards);
   focusCard(first);
-  announceArrived(cards.length, incomplete);
+  const tally = { arrived: cards.length, known: all.length - cards.length };
+  announceArrived(tally, { dropped, incomplete }, { count: asked });
 }
 
 async function erase(id) {
@@ -140,7 +149,7 @@ async function erase(id) {
   (element("generations").querySelector("button:not([hidden])") ?? element("past").querySelector("summary")).focus();
 }
 
-/** `actions`: {fail(explanation, error, onRetry), follow(id), retry(id), isBusy()}. */
+/** `actions`: {fail(explanation, error, onRetry), follow(id, deckId), retry(id, deckId), isBusy()}. */
 export function registerPast(actions) {
   page = actions;
   on("past", "toggle", refreshPast);

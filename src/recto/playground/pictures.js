@@ -3,7 +3,7 @@
 // there; `stage` says what happens, `failure` what went wrong. A reload continues from there.
 
 import { Failure, cancelPicture, deletePicture, newKey, readPicture, startPicture } from "./api.js";
-import { explainPicture } from "./failures.js";
+import { explain, explainPicture, showFailure } from "./failures.js";
 import { announce } from "./page.js";
 import { save, token, work } from "./work.js";
 
@@ -114,6 +114,7 @@ function fail(card, picture, error) {
   const failure = { ...explainPicture(known), ended: ENDED.has(error.code) };
   card.picture = { ...picture, failure };
   changed(card, failure.text);
+  if (failure.needsToken) showFailure(explain(error), () => card.picture?.failure && tryAgain(card));
 }
 
 function ignoreFailure(error) {

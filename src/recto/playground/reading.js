@@ -1,7 +1,7 @@
 // The text beside its cards: which parts have cards, and which part the card in focus is made of. While it is shown, it
 // stands in place of the field that it is written in.
 
-import { element, on } from "./page.js";
+import { announce, element, on } from "./page.js";
 import { work } from "./work.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -45,6 +45,14 @@ export function light(card) {
   if (top < 0 || top + mark?.offsetHeight > passage.clientHeight) passage.scrollTop += top - passage.clientHeight / 3;
 }
 
+/** Move the focus to the card's part of the text, from where Enter leads to its cards. */
+export function focusPart(card) {
+  write(false);
+  const part = parts.find(({ cards }) => cards.includes(card));
+  if (part) part.mark.focus();
+  else announce("The text does not have this sentence any more.");
+}
+
 /** Light the part of the card that the mouse is on; null when it has left. */
 export function hover(card) {
   if (hovered === card) return;
@@ -58,16 +66,20 @@ function showLit() {
     const isLit = !work.study && cards.includes(card); // to study, the answer is not shown
     for (const shown of [mark, line]) shown.classList.toggle("is-lit", isLit);
   }
+  const stop = parts.find(({ cards }) => cards.includes(focused)) ?? parts[0];
+  for (const part of parts) part.mark.tabIndex = part === stop ? 0 : -1; // Tab stops at one, arrows lead to the others
 }
 
 function renderParts() {
   const text = work.source.trim();
+  const at = parts.find(({ mark }) => mark === document.activeElement)?.start;
   parts = partsOf(text);
   const written = parts.flatMap(({ start, mark }, index) => [text.slice(parts[index - 1]?.end ?? 0, start), mark]);
   element("passage").replaceChildren(...written, text.slice(parts.at(-1)?.end ?? 0));
   element("margin").setAttribute("viewBox", `0 0 1 ${text.length || 1}`);
   element("margin").replaceChildren(...parts.map(({ line }) => line));
   showLit();
+  if (at !== undefined) (parts.find(({ end }) => end > at) ?? parts.at(-1))?.mark.focus();
   const covered = parts.filter(isKept).reduce((sum, { start, end }) => sum + end - start, 0);
   element("coverage").textContent = `${Math.round((100 * covered) / (text.length || 1))} % has cards`;
 }
@@ -93,6 +105,8 @@ function partsOf(text) {
 function markOf(part, text) {
   const mark = document.createElement("mark");
   mark.textContent = text.slice(part.start, part.end);
+  mark.setAttribute("role", "link");
+  mark.setAttribute("aria-description", part.cards.map(({ folio }) => `card ${folio}`).join(", "));
   mark.classList.toggle("is-kept", isKept(part));
   return mark;
 }
@@ -119,13 +133,27 @@ function placeOf({ quote, start, end }, text, units) {
   return first < 0 ? null : { start: first, end: first + quote.length };
 }
 
-/** `select(card)` is called for a click on a part, with each of its cards in turn; `point(cards)` when the mouse is on it. */
+/**
+ * `select(card)` is called for a click or Enter on a part, with each of its cards in turn; `point(cards)` when the mouse
+ * or the focus is on it.
+ */
 export function registerReading({ select, point }) {
   const cardsAt = (target) => parts.find(({ mark }) => mark === target)?.cards ?? [];
-  on("passage", "click", ({ target }) => {
+  const selectAt = (target) => {
     const cards = cardsAt(target);
-    if (cards.length && getSelection().isCollapsed) select(cards[(cards.indexOf(focused) + 1) % cards.length]);
+    if (cards.length) select(cards[(cards.indexOf(focused) + 1) % cards.length]);
+  };
+  on("passage", "click", ({ target }) => getSelection().isCollapsed && selectAt(target));
+  on("passage", "keydown", (event) => {
+    const at = parts.findIndex(({ mark }) => mark === event.target);
+    const to = { ArrowUp: at - 1, ArrowLeft: at - 1, ArrowDown: at + 1, ArrowRight: at + 1, Home: 0, End: parts.length - 1 }[event.key];
+    if (at < 0 || (to === undefined && event.key !== "Enter")) return; // on the text itself, arrows scroll
+    event.preventDefault();
+    if (event.key === "Enter") selectAt(event.target);
+    else parts[to]?.mark.focus();
   });
+  on("passage", "focusin", ({ target }) => point(cardsAt(target)));
+  on("passage", "focusout", () => point([]));
   on("passage", "mouseover", ({ target }) => point(cardsAt(target)));
   on("passage", "mouseleave", () => point([]));
   on("write", "click", () => {

@@ -1,6 +1,7 @@
 // Decisions on cards that the server keeps: shown at once, sent in the background, kept here until the server has them.
 
 import { review } from "./api.js";
+import { explain, showFailure } from "./failures.js";
 import { announce, element, on } from "./page.js";
 import { save, token, work } from "./work.js";
 
@@ -24,9 +25,9 @@ export function sendHeldBack() {
 
 let sending = false;
 
-/** Send all unsent decisions, those made in the meantime included. */
+/** Send all unsent decisions, those made in the meantime included → the Failure if they could not be sent. */
 export async function sendReviews() {
-  if (sending) return;
+  if (sending) return null;
   sending = true;
   try {
     for (let cards; (cards = nextUnsent()).length; save()) {
@@ -37,10 +38,11 @@ export async function sendReviews() {
     element("unsent").hidden = true;
   } catch (error) {
     if (error.code === "not_found") detachErased();
-    else showUnsent();
+    else return showUnsent(error);
   } finally {
     sending = false;
   }
+  return null;
 }
 
 /** The unsent cards of one generation: the route takes one generation at a time. */
@@ -49,9 +51,10 @@ function nextUnsent() {
   return unsent.filter((card) => card.generation === unsent[0].generation);
 }
 
-function showUnsent() {
+function showUnsent(error) {
   if (element("unsent").hidden) announce("Some decisions have not reached the server.");
   element("unsent").hidden = false;
+  return error;
 }
 
 /** The server has erased the proposals, as it does in time. The cards stay, as cards of this page alone. */
@@ -61,5 +64,11 @@ function detachErased() {
   save();
 }
 
-on("send", "click", sendReviews);
+/** What is sent by a button says why it fails, and takes another token if it needs one. */
+async function sendNow() {
+  const failure = await sendReviews();
+  if (failure) showFailure(explain(failure), sendNow);
+}
+
+on("send", "click", sendNow);
 addEventListener("online", sendReviews);

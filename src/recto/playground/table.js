@@ -1,14 +1,15 @@
 // The cards on the table.
 
 import { cardElement } from "./cards.js";
-import { explainIncomplete } from "./failures.js";
 import { announce, element, count, hideNotice, notify, on } from "./page.js";
-import { hover, light, read, registerReading, renderReading } from "./reading.js";
+import { explainLeftOut, explainShortfall } from "./outcome.js";
+import { focusPart, hover, light, read, registerReading, renderReading } from "./reading.js";
 import { holdBack, sendHeldBack, sendReviews } from "./review.js";
+import { comparable } from "./text.js";
 import { accepted, save, work } from "./work.js";
 
 function newElement(card) {
-  const root = cardElement(card, { changed, announce, moveOn: () => moveOn(card) });
+  const root = cardElement(card, { changed, announce, moveOn: () => moveOn(card), showPart: () => focusPart(card) });
   root.addEventListener("focusin", () => light(card));
   root.addEventListener("mousemove", ({ movementX, movementY }) => {
     if (movementX || movementY) hover(card); // else the page has moved, below the mouse
@@ -34,6 +35,7 @@ export function addCards(proposals) {
     edited: false,
     draft: null,
     ...proposal,
+    proposed: proposal.front,
     folio: existing + index + 1,
   }));
   work.cards.push(...cards);
@@ -41,6 +43,14 @@ export function addCards(proposals) {
   read();
   changed();
   if (isFirst) focusCard(existing);
+}
+
+/** Add the card unless one of the table asks the same, or did before it was edited → whether it was added. */
+export function addNew(proposal) {
+  const front = comparable(proposal.front);
+  const isKnown = work.cards.some((card) => [card.front, card.proposed].some((known) => known && comparable(known) === front));
+  if (!isKnown) addCards([proposal]);
+  return !isKnown;
 }
 
 const pointAt = (cards) =>
@@ -63,15 +73,21 @@ function isFocusFree() {
   return element("cards").contains(activeElement) && work.cards.every((card) => card.decision !== "open");
 }
 
-/** Say how many cards have come, and why there are not more. */
-export function announceArrived(number, incomplete) {
-  const reason = incomplete ? explainIncomplete(incomplete) : "";
-  showIncomplete(reason);
-  announce(`${count(number, "proposal")} arrived. ${reason}`.trim());
+/** Say how many cards have come, and what is missing of what was asked for. The parameters are those of outcome.js. */
+export function announceArrived(tally, answer, asked = {}) {
+  const shortfall = explainShortfall(tally, answer, asked);
+  const leftOut = explainLeftOut(tally, answer);
+  showOutcome(shortfall, leftOut);
+  const arrived = tally.known && !tally.arrived ? "No new proposals" : count(tally.arrived, "proposal");
+  if (!tally.arrived && element("progress").contains(document.activeElement)) element("results-title").focus();
+  announce([`${arrived} arrived.`, shortfall, leftOut].filter(Boolean).join(" "));
 }
 
-export function showIncomplete(reason) {
-  element("incomplete").textContent = reason;
+export const hideOutcome = () => showOutcome("", "");
+
+function showOutcome(shortfall, leftOut) {
+  element("incomplete").textContent = shortfall;
+  element("left-out").textContent = leftOut;
 }
 
 export function renderCards() {

@@ -20,8 +20,9 @@ function write(key, value) {
   }
 }
 
-// {source, deck, background, study, job, cards: [{folio, front, back, quote, start, end, grounded, decision: "open" |
-// "accepted" | "rejected", edited, draft}]}; the four of grounding are the API's.
+// {source, deck, background, study, options, job, cards: [{folio, front, back, quote, start, end, grounded, decision:
+// "open" | "accepted" | "rejected", edited, proposed, draft}]}; the four of grounding are the API's, `proposed` is the front
+// as it came; for `options` see options.js.
 // A card that the server keeps has its `id`, its `generation` and what was last `sent` of it; for `job` see background.js,
 // for a card's `picture` pictures.js.
 export const work = {
@@ -29,6 +30,7 @@ export const work = {
   deck: "Recto",
   background: false,
   study: false,
+  options: { count: "", language: "", focus: "", style: "" },
   job: null,
   cards: [],
   ...JSON.parse(read(WORK) ?? "{}"),

@@ -13,7 +13,7 @@ from recto.text.language import detect, differs
 from recto.text.options import NO_OPTIONS, Options
 from recto.text.prompt import PROMPT_VERSION
 from recto.text.proposals import Bounds, ParsedProposals, Proposal
-from recto.text.source import SourceText, Topic
+from recto.text.source import Material
 from recto.text.stream import ProposalStream
 
 
@@ -82,7 +82,7 @@ class Asked(TypedDict, total=False):
 
 def ask(
     provider: OpenRouter,
-    material: SourceText | Topic,
+    material: Material,
     *,
     model: str,
     bounds: Bounds,
@@ -114,7 +114,7 @@ class _Asking:
     """What all calls of one generation share."""
 
     provider: OpenRouter
-    material: SourceText | Topic
+    material: Material
     model: str
     bounds: Bounds
     prompt_version: str
@@ -224,7 +224,7 @@ class _Shown:
             self.audience.on_proposal(proposal)
 
 
-def generate(provider: OpenRouter, material: SourceText | Topic, **asked: Unpack[Asked]) -> Generation:
+def generate(provider: OpenRouter, material: Material, **asked: Unpack[Asked]) -> Generation:
     """``ask``, where an answer without a proposal is a failure: raises ``UpstreamInvalidResponse`` for it."""
     generation = ask(provider, material, **asked)
     if not generation.proposals:

@@ -10,7 +10,7 @@ How good that is, and on which cards: docs/cards.md.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 from recto.text.sentences import sentences
@@ -29,6 +29,12 @@ class Grounding:
     start: int | None
     end: int | None
     grounded: bool
+
+    def moved(self, by: int) -> "Grounding":
+        """Return the same place in a text of which this one begins at ``by``."""
+        if self.start is None or self.end is None:
+            return self
+        return replace(self, start=self.start + by, end=self.end + by)
 
 
 NOWHERE = Grounding(None, None, None, grounded=False)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from recto.errors import InvalidRequest
 from recto.text.options import NO_OPTIONS, Options
 from recto.text.proposals import Bounds
-from recto.text.source import SourceText, Topic
+from recto.text.source import Material, Topic
 
 
 class _Wording(NamedTuple):
@@ -139,7 +139,7 @@ def require(version: str, options: Options) -> str:
 
 
 def build(
-    material: SourceText | Topic,
+    material: Material,
     bounds: Bounds,
     *,
     version: str = PROMPT_VERSION,

@@ -1,7 +1,7 @@
 """What flashcards are made of, a source text or a topic: trimmed, measured, hashed."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from functools import cached_property
 from hashlib import sha256
 
@@ -41,19 +41,26 @@ class SourceText(_Material):
     ``text`` is trimmed of Unicode white space at both ends. Its ``length`` counts code points, as PostgreSQL's
     ``char_length`` does, and its ``hash`` is the SHA-256 of its UTF-8 form in hexadecimal.
 
-    Raises ``InvalidRequest`` unless it is 1,000–10,000 characters long and free of NUL characters and lone
+    Raises ``InvalidRequest`` unless it is 1,000 to ``most`` characters long, and free of NUL characters and lone
     surrogates, which PostgreSQL and UTF-8 cannot hold.
     """
 
-    def __post_init__(self) -> None:
+    most: InitVar[int] = MAX_CHARACTERS
+
+    def __post_init__(self, most: int) -> None:
         super().__post_init__()
-        if not MIN_CHARACTERS <= self.length <= MAX_CHARACTERS:
+        if not MIN_CHARACTERS <= self.length <= most:
             raise InvalidRequest(
-                f"source_text must have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters, "
+                f"source_text must have {MIN_CHARACTERS} to {most} characters, "
                 f"white space at both ends not counted; it has {self.length}."
             )
         if UNSTORABLE.search(self.text):
             raise InvalidRequest("source_text must not contain NUL characters or lone surrogates.")
+
+
+@dataclass(frozen=True)
+class Passage(_Material):
+    """A section of a source text, which has been checked as a whole."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +80,6 @@ class Topic(_Material):
             )
         if _CONTROL.search(self.text):
             raise InvalidRequest("topic must be one line, without control characters or lone surrogates.")
+
+
+Material = SourceText | Passage | Topic
