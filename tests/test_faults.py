@@ -1,6 +1,6 @@
 """Whatever a provider does: 200 or 502, one row, no later than the deadline, and other requests go on meanwhile.
 
-Every fault of the sandbox, through a real gunicorn; the README says how each ends.
+Every fault of the sandbox, through a real gunicorn; docs/api.md says how each ends.
 """
 
 import http.client
@@ -26,8 +26,8 @@ TRIES = 4  # a busy machine is late by itself, but not every time
 
 
 def documented() -> dict[str, tuple[str, str]]:
-    """Each fault in the README's table, with what the caller gets and the error_code in the log, "–" for none."""
-    table = (ROOT / "README.md").read_text().partition("| NAME |")[2].partition("\n\n")[0]
+    """Each fault in the table of docs/api.md, with what the caller gets and the error_code in the log, "–" for none."""
+    table = (ROOT / "docs/api.md").read_text().partition("| NAME |")[2].partition("\n\n")[0]
     faults = {}
     for row in table.splitlines()[2:]:
         names, gets, log_code = (cell.strip() for cell in row.strip("|").split("|"))

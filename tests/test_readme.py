@@ -1,4 +1,4 @@
-"""What the README tells an operator to type."""
+"""What the documents tell a newcomer and an operator to type."""
 
 import re
 from uuid import uuid4
@@ -11,11 +11,12 @@ from recto.times import Times
 from .conftest import ROOT, SOURCE_TEXT
 
 README = (ROOT / "README.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
 
 
 def statements(first, last):
-    """The SQL between two of the README's comments."""
-    return README.partition(f"-- {first}")[2].partition("\n")[2].partition(last)[0]
+    """The SQL between two of the chapter's comments."""
+    return OPERATIONS.partition(f"-- {first}")[2].partition("\n")[2].partition(last)[0]
 
 
 def test_costs_can_be_read(client):
@@ -34,20 +35,20 @@ def test_costs_can_be_read(client):
 
 def test_systemd_waits_for_as_long_as_the_service_may_take_to_stop():
     times = Times.of(ProviderSettings(openrouter_api_key="key").openrouter_timeout_ms)
-    assert re.findall(r"^# .*OPENROUTER_TIMEOUT_MS and (\d+) s\.\nTimeoutStopSec=(\d+)$", README, re.MULTILINE) == [
+    assert re.findall(r"^# .*OPENROUTER_TIMEOUT_MS and (\d+) s\.\nTimeoutStopSec=(\d+)$", OPERATIONS, re.MULTILINE) == [
         (str(stop_s - 30), str(stop_s)) for stop_s in (times.web_stop_s, times.worker_stop_s)
     ]
 
 
 def test_nginx_lets_through_what_the_service_takes():
-    sizes = [int(size) * {"k": 1024, "m": 1024**2}[unit] for size, unit in re.findall(r"size (\d+)([km]);", README)]
+    sizes = [int(size) * {"k": 1024, "m": 1024**2}[unit] for size, unit in re.findall(r"size (\d+)([km]);", OPERATIONS)]
     longest = Settings.model_fields["deck_max_characters"].default
     taken = [MAX_BODY_BYTES, 12 * longest + MAX_BODY_BYTES, image_contract.MAX_BODY_BYTES]
     assert all(0 <= allowed - bound < 1024 for allowed, bound in zip(sizes, taken, strict=True))
 
 
 def test_every_setting_has_its_line_and_its_default():
-    table = README.partition("| variable | default |")[2].partition("\n\n")[0]
+    table = OPERATIONS.partition("| variable | default |")[2].partition("\n\n")[0]
     defaults = {}
     for line in re.findall(r"^\| `.*$", table, re.MULTILINE):
         names, told = line.split("|")[1:3]
@@ -62,3 +63,13 @@ def test_every_setting_has_its_line_and_its_default():
             assert field.is_required() == (value == "required"), name
         else:
             assert str(field.default).lower() == value.lower(), name
+
+
+def test_it_is_short_and_its_links_lead_somewhere():
+    assert len(README.splitlines()) <= 150
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for link, _, anchor in re.findall(r"\]\((?!http)([^)#]*)(#([^)]*))?\)", path.read_text()):
+            target = path.parent / link if link else path
+            assert target.exists(), (path.name, link)
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if target.suffix == ".md" else []
+            assert not anchor or anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}

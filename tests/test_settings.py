@@ -201,8 +201,8 @@ def test_gunicorn_holds_many_waiting_requests_in_processes_that_share_no_connect
 
 
 def test_the_proxy_hangs_up_before_gunicorn_does(gunicorn_conf):
-    readme = (ROOT / "README.md").read_text()
-    (proxy_s,) = re.findall(r"keepalive_timeout (\d+)s;", readme)
+    operations = (ROOT / "docs/operations.md").read_text()
+    (proxy_s,) = re.findall(r"keepalive_timeout (\d+)s;", operations)
     assert gunicorn_conf()["keepalive"] == int(proxy_s) + 1
 
 

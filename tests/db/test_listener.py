@@ -72,7 +72,7 @@ def test_a_broken_connection_is_made_again_and_wakes_who_waits(database, changes
 
 def test_a_user_has_a_bounded_number_of_waits(changes):
     user, held = uuid4(), []
-    assert changes.MOST_WAITS_A_USER == 10  # as the README says
+    assert changes.MOST_WAITS_A_USER == 10  # as docs/api.md says
     for _ in range(changes.MOST_WAITS_A_USER):
         held.append(changes.of(uuid4(), user))
         assert held[-1].__enter__()
