@@ -231,8 +231,8 @@ def test_cards_are_written_as_csv_and_anki(tmp_path):
     source.write_text(TEXT)
     done = run("generate", str(source), "--sandbox", "--format", "csv")
     rows = list(csv.reader(io.StringIO(done.stdout.decode(), newline="")))
-    assert rows[0] == ["front", "back"]
-    assert len(rows) > 1
+    assert rows[2] == ["#columns:Front", "Back"]
+    assert len(rows) > 3
     deck = tmp_path / "deck"
     assert run("generate", str(source), "--sandbox", "--format", "anki", "-o", str(deck)).returncode == 0
     assert "collection.anki2" in zipfile.ZipFile(deck).namelist()

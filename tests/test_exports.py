@@ -1,12 +1,15 @@
 import csv
+import html
 import io
 import json
+import re
 import sqlite3
 import tempfile
 import zipfile
 from contextlib import closing
 
 import pytest
+from anki.collection import Collection, ImportAnkiPackageRequest, ImportCsvRequest
 
 from recto.exports import to_anki, to_csv
 
@@ -26,8 +29,53 @@ def notes(package, tmp_path):
     return rows, decks
 
 
+def read(text):
+    """The cards of a CSV, below the lines for Anki."""
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert [row[0] for row in rows[:3]] == ["\ufeff#separator:Comma", "#html:false", "#columns:Front"]
+    return rows[3:]
+
+
 def test_csv_is_read_back_as_it_was():
-    assert list(csv.reader(io.StringIO(to_csv(CARDS), newline=""))) == [["front", "back"], *map(list, CARDS)]
+    assert read(to_csv(CARDS)) == [*map(list, CARDS)]
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """A learner's collection in Anki's own library."""
+    collection = Collection(str(tmp_path / "collection.anki2"))
+    yield collection
+    collection.close()
+
+
+HOSTILE = [
+    ("What: is, it;\there?", 'a "b"\nc'),
+    ("#html:true", "<b>not bold</b>"),
+    ("Play [sound:x.mp3]", "[anki:play:q:0] [latex]x[/latex] `[sound:y.mp3]`"),
+]
+
+
+def test_anki_imports_a_csv_with_its_defaults(collection, tmp_path):
+    (tmp_path / "cards.csv").write_text(to_csv(HOSTILE), newline="")
+    metadata = collection.get_csv_metadata(str(tmp_path / "cards.csv"), None)
+    collection.import_csv(ImportCsvRequest(path=str(tmp_path / "cards.csv"), metadata=metadata))
+    notes = [collection.get_note(note_id).fields for note_id in sorted(collection.find_notes(""))]
+    assert notes[0] == ["What: is, it;\there?", 'a &quot;b&quot;<br>c']
+    assert notes[1] == ["#html:true", "&lt;b&gt;not bold&lt;/b&gt;"]
+    assert len(notes) == 3
+
+
+def test_anki_imports_a_deck_and_shows_its_text_as_it_is(collection, tmp_path):
+    (tmp_path / "deck.apkg").write_bytes(to_anki([*HOSTILE, ("A ____ [sound:z.mp3].", "leaf")], "Deck", clozes={3}))
+    collection.import_anki_package(ImportAnkiPackageRequest(package_path=str(tmp_path / "deck.apkg")))
+    cards = [collection.get_card(card_id) for card_id in sorted(collection.find_cards(""))]
+    assert [collection.decks.name(card.did) for card in cards] == ["Deck"] * 4
+    assert [card.question_av_tags() + card.answer_av_tags() for card in cards] == [[]] * 4
+    shown = [html.unescape(re.sub("<[^>]*>", "", card.render_output().answer_text)) for card in cards]
+    assert "<b>not bold</b>" in shown[1]
+    assert "Play [sound:x.mp3]" in shown[2]
+    assert "[anki:play:q:0] [latex]x[/latex] [sound:y.mp3]" in shown[2]
+    assert "A leaf [sound:z.mp3]." in shown[3]
 
 
 def test_an_anki_deck_shows_text_as_it_is(tmp_path):
@@ -51,13 +99,13 @@ def test_maths_and_code_are_in_the_form_that_anki_shows(tmp_path):
     "text", ["=1+1", " =1+1", "+1", "-1", "@a", "＝1", "＋1", "－1", "＠a", "\t=1", "\ta", "\ra", "\na", "\ufeff=1+1"]
 )
 def test_no_cell_of_a_csv_is_a_formula(text):
-    (_, row) = csv.reader(io.StringIO(to_csv([(text, text)]), newline=""))
+    (row,) = read(to_csv([(text, text)]))
     assert row == [f"'{text}"] * 2
 
 
 @pytest.mark.parametrize("text", ["1+1=2", "a-b", "a\tb", " a", "", "e@mail"])
 def test_any_other_cell_of_a_csv_is_left_as_it_is(text):
-    (_, row) = csv.reader(io.StringIO(to_csv([(text, text)]), newline=""))
+    (row,) = read(to_csv([(text, text)]))
     assert row == [text] * 2
 
 
@@ -75,7 +123,7 @@ def test_ids_of_decks_and_notes_are_the_same_in_every_version(tmp_path):
     assert {int(id_): deck["name"] for id_, deck in json.loads(decks).items() if id_ != "1"} == {DECK_ID: "History"}
     assert [guid for guid, _ in rows] == [NOTE_ID]
     with sqlite3.connect(tmp_path / "collection.anki2") as conn:
-        assert conn.execute("select distinct mid from notes").fetchall() == [(1_607_392_319,)]
+        assert conn.execute("select distinct mid from notes").fetchall() == [(1_294_848_366,)]
         assert conn.execute("select distinct did from cards").fetchall() == [(DECK_ID,)]
     conn.close()
 

@@ -21,12 +21,16 @@ from recto.text.markup import Part, parts
 from recto.text.options import GAP
 
 # Anki knows a note type by its number, for ever; drawn at random once, as genanki's documentation advises.
-_NOTE_TYPE_ID = 1_607_392_319
+_NOTE_TYPE_ID = 1_294_848_366
 _CLOZE_NOTE_TYPE_ID = 1_873_052_764
 _MIN_DECK_ID = 1 << 30
 
 # Line breaks and tabs aside, control characters show nothing; U+001F ends a field in Anki's database.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Anki plays, speaks or typesets what begins so, wherever it stands.
+_ANKI_TAG = re.compile(r"\[(?=(?:sound|anki):|latex\])", re.IGNORECASE)
+# What Anki reads a CSV by (https://docs.ankiweb.net/importing/text-files.html#file-headers).
+_CSV_HEAD = "#separator:Comma\r\n#html:false\r\n#columns:Front,Back\r\n"
 # A spreadsheet runs a cell that begins like this (OWASP, "CSV Injection"); the apostrophe makes it text.
 _FORMULA = re.compile(r"[\s\ufeff]*[=+\-@＝＋－＠]|[\t\r\n]")
 
@@ -58,11 +62,13 @@ _CLOZE_NOTE_TYPE = genanki.Model(
 
 
 def to_csv(cards: Iterable[tuple[str, str]]) -> str:
-    """Return front and back as RFC 4180 CSV with a header line; no cell of it is a spreadsheet's formula."""
+    """Return front and back as RFC 4180 CSV, every cell quoted, below the lines that tell Anki how to read it.
+
+    It begins with a byte order mark, without which Excel takes it for another encoding; no cell is a formula.
+    """
     out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow(("front", "back"))
-    writer.writerows((_cell(front), _cell(back)) for front, back in cards)
+    out.write(f"\ufeff{_CSV_HEAD}")
+    csv.writer(out, quoting=csv.QUOTE_ALL).writerows((_cell(front), _cell(back)) for front, back in cards)
     return out.getvalue()
 
 
@@ -129,8 +135,12 @@ def _html(text: str) -> str:
 
 def _part(part: Part) -> str:
     if part.kind == "text":
-        return escape(part.body).replace("\n", "<br>")
-    return _MARKUP[part.kind].format(escape(part.body))
+        return _escape(part.body).replace("\n", "<br>")
+    return _MARKUP[part.kind].format(_escape(part.body))
+
+
+def _escape(text: str) -> str:
+    return _ANKI_TAG.sub("&#91;", escape(text))
 
 
 def _cloze(front: str, back: str) -> str:
@@ -139,7 +149,7 @@ def _cloze(front: str, back: str) -> str:
     A gap in a formula or in code is filled with what the back's delimiters hold: none stand in others.
     """
     in_text = _filled(_html(back))
-    within = _filled(escape("".join(part.body for part in parts(back))))
+    within = _filled(_escape("".join(part.body for part in parts(back))))
     return "".join(
         _part(part).replace("{{", "{&#123;").replace(GAP, in_text if part.kind == "text" else within)
         for part in parts(front)

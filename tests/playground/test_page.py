@@ -661,9 +661,10 @@ def test_the_csv_holds_the_accepted_cards_quoted_and_safe_for_a_spreadsheet(page
     page.get_by_label("Deck name").fill("Abbeys")
     downloaded = download(page, "Download CSV")
     assert downloaded.suggested_filename == "Abbeys.csv"
-    assert content(downloaded).startswith(b"front,back\r\n")
-    assert list(csv.reader(io.StringIO(content(downloaded).decode(), newline=""))) == [
-        ["front", "back"],
+    expect(page.locator("#notice-text")).to_have_text("2 cards downloaded as Abbeys.csv.")
+    head = b"\xef\xbb\xbf#separator:Comma\r\n#html:false\r\n#columns:Front,Back\r\n"
+    assert content(downloaded).startswith(head)
+    assert list(csv.reader(io.StringIO(content(downloaded).removeprefix(head).decode(), newline=""))) == [
         ['\'=HYPERLINK("x")', 'Ž, "quoted"\nsecond line'],
         ["'-5 °C?", "plain"],
     ]

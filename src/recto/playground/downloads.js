@@ -4,17 +4,21 @@ import { Failure, ankiDeck } from "./api.js";
 import { isCloze } from "./cloze.js";
 import { hideFailure } from "./failures.js";
 import { csv, download } from "./files.js";
-import { announce, element, hideNotice, on } from "./page.js";
+import { announce, count, element, hideNotice, notify, on } from "./page.js";
 import { accepted, save, token, work } from "./work.js";
 
 let page = null; // {fail}
 
 const fileName = (ending) => `${work.deck.trim() || "Recto"}.${ending}`;
 
+function hand(blob, cards, name) {
+  download(blob, name);
+  notify(`${count(cards, "card")} downloaded as ${name}.`);
+}
+
 function downloadCsv() {
   hideNotice(); // what is downloaded is decided
-  download(csv(accepted()), fileName("csv"));
-  announce("CSV downloaded.");
+  hand(csv(accepted()), accepted().length, fileName("csv"));
 }
 
 async function downloadAnki() {
@@ -30,8 +34,7 @@ async function downloadAnki() {
     renderId: picture?.renderId,
   }));
   try {
-    download(await ankiDeck(token(), work.deck.trim() || "Recto", cards), fileName("apkg"));
-    announce("Anki deck downloaded.");
+    hand(await ankiDeck(token(), work.deck.trim() || "Recto", cards), cards.length, fileName("apkg"));
   } catch (error) {
     page.fail(error.code === "not_found" ? new Failure("picture_gone", error) : error, downloadAnki);
   } finally {

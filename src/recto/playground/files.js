@@ -30,10 +30,13 @@ const FORMULA = /^(\s*[=+\-@＝＋－＠]|[\t\r\n])/;
 
 const cell = (text) => `"${(FORMULA.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
 
+// A byte order mark for Excel, and the lines by which Anki reads a CSV, as in recto/exports.py.
+const HEAD = "\ufeff#separator:Comma\r\n#html:false\r\n#columns:Front,Back\r\n";
+
 /** [{front, back}] → CSV after RFC 4180, every cell quoted. */
 export function csv(cards) {
   const lines = cards.map(({ front, back }) => `${cell(front)},${cell(back)}\r\n`);
-  return new Blob(["front,back\r\n", ...lines], { type: "text/csv;charset=utf-8" });
+  return new Blob([HEAD, ...lines], { type: "text/csv;charset=utf-8" });
 }
 
 export function download(blob, name) {
