@@ -60,7 +60,7 @@ def test_anki_imports_a_csv_with_its_defaults(collection, tmp_path):
     metadata = collection.get_csv_metadata(str(tmp_path / "cards.csv"), None)
     collection.import_csv(ImportCsvRequest(path=str(tmp_path / "cards.csv"), metadata=metadata))
     notes = [collection.get_note(note_id).fields for note_id in sorted(collection.find_notes(""))]
-    assert notes[0] == ["What: is, it;\there?", 'a &quot;b&quot;<br>c']
+    assert notes[0] == ["What: is, it;\there?", "a &quot;b&quot;<br>c"]
     assert notes[1] == ["#html:true", "&lt;b&gt;not bold&lt;/b&gt;"]
     assert len(notes) == 3
 
