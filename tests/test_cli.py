@@ -342,7 +342,7 @@ def _processes(folder):
     return [command for command in commands if str(folder) in command]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_dev_serves_with_nothing_configured_and_stops_everything(development, free_port, short_folder, number):
     process, greeting = development(free_port, DATABASE_URL="postgresql://must-not-be-used.invalid/")
     bearer = greeting.split("#token=")[1].split()[0]
@@ -370,6 +370,7 @@ def test_dev_serves_with_nothing_configured_and_stops_everything(development, fr
         requests.get(f"http://127.0.0.1:{free_port}/healthz", timeout=30)
 
 
+@pytest.mark.soak
 def test_more_signals_do_not_break_off_the_stopping(development, free_port, short_folder, tmp_path):
     process, _ = development(free_port)
 
@@ -386,6 +387,7 @@ def test_more_signals_do_not_break_off_the_stopping(development, free_port, shor
     assert _processes(short_folder / "dev") == []
 
 
+@pytest.mark.soak
 def test_dev_takes_over_what_a_killed_one_left(development, free_port, short_folder):
     process, _ = development(free_port)
     process.kill()
@@ -398,6 +400,7 @@ def test_dev_takes_over_what_a_killed_one_left(development, free_port, short_fol
     assert _processes(short_folder / "dev") == []
 
 
+@pytest.mark.soak
 def test_two_supervisors_share_a_database_and_the_last_one_stops_it(development, free_port, short_folder):
     first, _ = development(free_port)
     second, _ = development(free_port + 1)
@@ -409,6 +412,7 @@ def test_two_supervisors_share_a_database_and_the_last_one_stops_it(development,
     assert _processes(short_folder / "dev") == []
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("part", ["recto.cli worker", "wsgi:app"])
 def test_dev_ends_when_a_part_of_it_does(development, free_port, short_folder, part):
     process, _ = development(free_port)
@@ -475,7 +479,7 @@ def test_psycopg_is_not_needed_to_read_the_settings():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_the_sandbox_runs_alone(free_port, short_folder, number):
     # As in the background of a script, where the shell has SIGINT ignored.
     command = f"trap '' INT; exec {RECTO} sandbox --port {free_port} --chunks-per-second 0.01"

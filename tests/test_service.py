@@ -46,6 +46,7 @@ def test_waiting_requests_hold_no_database_connection(start_service, database):
         assert count(database, "generations") == 50
 
 
+@pytest.mark.soak
 def test_limits_hold_over_two_processes_on_two_ports(start_service):
     limits = {"RATE_LIMIT_PER_USER": "10 per minute", "WEB_CONCURRENCY": "2"}
     user = uuid4()
@@ -150,6 +151,7 @@ def test_a_client_that_goes_away_does_not_lose_its_row(start_service, database):
         until(lambda: count(database, "generations") == 1)
 
 
+@pytest.mark.soak
 def test_a_restarted_database_costs_no_request(start_service, postgres, database):
     with start_service() as service:
         assert service.post(TEXT).status_code == 200
@@ -178,6 +180,7 @@ def test_a_worker_that_dies_is_replaced_and_its_gauges_go_with_it(start_service)
         until(replaced)
 
 
+@pytest.mark.soak
 def test_a_reload_loses_no_request_and_leaves_one_metrics_folder(start_service, tmp_path):
     def metrics():
         return requests.get(f"{service.url}/metrics", headers={"Connection": "close"}, timeout=20).text

@@ -16,6 +16,7 @@ from recto.db.pool import open_pool
 from .conftest import Jobs, until
 
 
+@pytest.mark.soak
 def test_a_job_runs_once_however_many_workers_there_are(jobs, provider, start_worker):
     with start_worker(), start_worker():
         started = [jobs.start() for _ in range(20)]
@@ -25,6 +26,7 @@ def test_a_job_runs_once_however_many_workers_there_are(jobs, provider, start_wo
         assert jobs.row(job_id)["attempts"] == provider.calls[jobs.tags[job_id]] == 1
 
 
+@pytest.mark.soak
 def test_the_limit_holds_over_all_workers(jobs, provider, start_worker):
     provider.delay_s = 0.2
     with ExitStack() as workers:
@@ -63,6 +65,7 @@ def test_sigterm_finishes_what_runs_and_leaves_what_waits(jobs, provider, start_
     assert jobs.row(second)["attempts"] == 1
 
 
+@pytest.mark.soak
 def test_sigterm_hands_a_deck_back_between_two_batches(jobs, provider, start_worker):
     provider.gate.clear()
     with start_worker() as stopped:
@@ -201,6 +204,7 @@ def test_a_place_that_another_worker_frees_is_taken_by_notification_alone(jobs, 
             assert jobs.ended(one, two) == ["succeeded"] * 2
 
 
+@pytest.mark.soak
 def test_without_notifications_a_worker_looks_from_time_to_time(jobs, start_worker):
     with psycopg.connect(jobs.url, autocommit=True) as conn:
         conn.execute("alter table generation_jobs disable trigger wake_workers")
@@ -209,6 +213,7 @@ def test_without_notifications_a_worker_looks_from_time_to_time(jobs, start_work
         assert jobs.ended(jobs.start()) == ["succeeded"]
 
 
+@pytest.mark.soak
 def test_a_stopped_worker_that_goes_on_changes_nothing_and_keeps_its_costs(jobs, provider, start_worker):
     provider.gate.clear()
     with start_worker() as frozen:
@@ -227,6 +232,7 @@ def test_a_stopped_worker_that_goes_on_changes_nothing_and_keeps_its_costs(jobs,
     assert all(call["cost_usd"] for call in calls)
 
 
+@pytest.mark.soak
 def test_a_long_call_keeps_its_lease(jobs, provider, start_worker):
     provider.gate.clear()
     with start_worker(), start_worker():
@@ -240,6 +246,7 @@ def test_a_long_call_keeps_its_lease(jobs, provider, start_worker):
     assert jobs.errors(job_id) == []
 
 
+@pytest.mark.soak
 def test_a_periodic_move_that_fails_holds_up_no_other(jobs, provider, start_worker):
     """The alerts' table is held, and the erasing waits for a table too."""
     provider.gate.clear()
@@ -258,6 +265,7 @@ def test_a_periodic_move_that_fails_holds_up_no_other(jobs, provider, start_work
         assert jobs.ended(job_id) == ["succeeded"]
 
 
+@pytest.mark.soak
 def test_a_webhook_that_never_ends_its_answer_holds_up_nothing_and_nor_does_a_kill_meanwhile(
     jobs, provider, start_worker
 ):
