@@ -54,7 +54,7 @@ def main() -> None:
         sections = [report.machine(database.version)]
         if args.only not in ("stages", *ALONE):
             runs = _closed(parts, database, folder, args.quick) | _open(parts, database, folder, args.quick)
-            sections.append(report.loads(runs))
+            sections += [report.headline(runs), report.loads(runs)]
         if "stages" in parts:
             sections.append(report.stages(_stages(database, folder)))
         tables = {RESULTS: "\n\n".join(sections)}

@@ -51,6 +51,24 @@ def machine(postgres_version: str) -> str:
     )
 
 
+def headline(runs: dict[tuple[str, str], list[Measurement]]) -> str:
+    """What Recto's figures are of the pass-through's in the same run, which other machines show alike."""
+    lines = []
+    for load in dict.fromkeys(load for load, _ in runs):
+        ours, bare = runs.get((load, "Recto")), runs.get((load, "pass-through"))
+        if ours and bare:
+            rate, cpu, added = (
+                median(map(of, ours)) / median(map(of, bare))
+                for of in (
+                    lambda run: len(run.result.latencies_ms) / run.result.seconds,
+                    lambda run: run.server_cpu_ms,
+                    lambda run: run.added_ms(50),
+                )
+            )
+            lines.append([load, f"{rate:.2f}", f"{cpu:.2f}", f"{added:.2f}"])
+    return table(["Recto / pass-through", "req/s", "CPU a request", "p50 added"], lines)
+
+
 def loads(runs: dict[tuple[str, str], list[Measurement]]) -> str:
     """One line a load and target: the median of its runs, all of their errors, the largest memory."""
     return table(

@@ -157,7 +157,8 @@ def sandbox() -> Iterator[SandboxServer]:
 @pytest.fixture
 def settings(database: str, sandbox: SandboxServer) -> Settings:
     """A service over real parts, with a short deadline and limits out of the way."""
-    return settings_of(database, sandbox, openrouter_timeout_ms=5000, rate_limit_per_ip="1000 per minute")
+    changes = {"rate_limit_per_ip": "1000 per minute", "database_pool_size": 2}
+    return settings_of(database, sandbox, openrouter_timeout_ms=5000, **changes)
 
 
 def settings_of(database_url: str, sandbox: SandboxServer, **changes: object) -> Settings:

@@ -57,6 +57,7 @@ def chunk(data):
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+@pytest.mark.soak
 def test_a_body_that_drips_is_given_up_at_its_deadline(start_service):
     pieces = {"Content-Length: 5000": b" ", CHUNKED: chunk(b" ")}
     paths = {"/exports/anki": "invalid_request", "/v1/webhooks/replicate": "INVALID_REQUEST"}

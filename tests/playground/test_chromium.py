@@ -61,6 +61,7 @@ def test_debians_package_is_installed_where_none_is_found(bare_machine, tmp_path
     assert chromium.find() == str(tmp_path / "chromium")
 
 
+@pytest.mark.soak
 def test_where_none_can_be_had_one_sentence_says_so(bare_machine):
     bare_machine("apt-get", "exit 1")
     bare_machine("sudo", "exit 1")
