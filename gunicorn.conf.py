@@ -38,8 +38,8 @@ preload_app = False
 timeout = 60
 # A SIGTERM lets every accepted request end: it may have just begun to wait for the provider.
 graceful_timeout = Times.of(settings.openrouter_timeout_ms).graceful_stop_s
-# Longer than the idle time after which the proxy in front hangs up (docs/operations.md, deployment), so that it never sends a
-# request into a connection that is just being closed; short, because a stopping worker waits for idle ones too.
+# Longer than the idle time after which the proxy in front hangs up (docs/operations.md, deployment), so that it never
+# sends a request into a connection that is just being closed; short, because a stopping worker waits for idle ones too.
 keepalive = 5
 
 # A socket for remote control, by default in the user's home: signals serve as well.
