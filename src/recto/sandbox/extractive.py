@@ -40,6 +40,27 @@ _NUMBER = re.compile(
     r"|feet|inches|tonn?e?s?|kilograms?|pounds?|degrees|percent|per cent|people|km|cm|mm|kg|lat|dni|metrów"
     r"|kilometrów|osób|ludzi|procent)\b)?)(?![\w%])"
 )
+_REFERENCE = re.compile(r"\b(?i:section|chapter|figure|table|page|article|rozdział|abschnitt|kapitel|chapitre)\s$")
+_ORDINAL = re.compile(r"\.\s")  # what follows the number of "2. Mai"
+_DAYS = frozenset(
+    [
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+        "Montag",
+        "Dienstag",
+        "Mittwoch",
+        "Donnerstag",
+        "Freitag",
+        "Samstag",
+        "Sonnabend",
+        "Sonntag",
+    ]
+)
 _QUOTED = re.compile(r"[《「『“]([^《》「」『』“”]{2,20})[》」』”]")
 _UNSPACED_NUMBER = re.compile(
     r"(?:\d[\d,.]*[万亿]?|[一二两三四五六七八九十百千万亿]{2,})多?"
@@ -135,7 +156,7 @@ def _candidates(text: str, language: str, *, bare: bool) -> Iterator[_Candidate]
             for rank, start, end in _targets(sentence, words, lower)
         )
         for rank, front, back in offers:
-            tidy = " ".join(re.sub(r"\[\d+\]", "", front).split())
+            tidy = " ".join(re.sub(r"\s*\[\d+\]", "", front).split())
             answer = back.strip().rstrip(",;")
             if _fits(tidy, answer):
                 yield _Candidate(rank, sentence.start, tidy, answer)
@@ -194,7 +215,8 @@ def _targets(sentence: Sentence, words: Counter[str], lower: frozenset[str]) -> 
     if len(tokens) < 5:
         return
     for match in _NUMBER.finditer(text, 1):
-        yield _NUMERIC, *match.span()
+        if not _REFERENCE.search(text[: match.start()]) and not _ORDINAL.match(text, match.end()):
+            yield _NUMERIC, *match.span()
     spans = [_bare(token) for token in tokens]
     for start, end in _names(text, spans, words, lower):
         yield _NAMED, start, end
@@ -224,6 +246,7 @@ def _names(
             and word[0].isupper()
             and (index > 0 or words[word] > 1 or text[spans[1][0]].isupper())
             and word.lower() not in lower
+            and word not in _DAYS
             and text[end : end + 2] != ". "  # a title or an initial
         )
         adjacent = bool(run) and text[run[-1][1] : start].isspace()
