@@ -135,6 +135,7 @@ def test_sigterm_loses_no_accepted_request(start_service, database):
     assert count(database, "generations") == 20
 
 
+@pytest.mark.soak
 def test_a_client_that_goes_away_does_not_lose_its_row(start_service, database):
     with start_service() as service:
         body = json.dumps({"source_text": fault("slow")}).encode()

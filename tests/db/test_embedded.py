@@ -169,6 +169,7 @@ def test_who_leaves_a_server_that_was_killed_does_not_wait_for_it(cluster):
         assert asked(url) == 1
 
 
+@pytest.mark.soak
 def test_a_server_that_never_answers_is_said_to_be_so(cluster, monkeypatch):
     with embedded.running(cluster, durable=False):
         process = server(cluster)

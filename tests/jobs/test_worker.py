@@ -122,6 +122,7 @@ def test_what_may_pass_is_tried_up_to_three_times(jobs, provider, start_worker, 
         ([None, 402], "failed", 2, 15),
     ],
 )
+@pytest.mark.soak
 def test_a_batch_that_fails_keeps_those_before_and_is_tried_alone(
     jobs, provider, start_worker, statuses, ended, calls, pairs
 ):
@@ -136,6 +137,7 @@ def test_a_batch_that_fails_keeps_those_before_and_is_tried_alone(
     ]
 
 
+@pytest.mark.soak
 def test_it_goes_on_when_the_database_comes_back(short_folder, settings, provider, start_worker):
     folder = short_folder / "restarted"
     folder.mkdir()
@@ -189,6 +191,7 @@ def test_a_job_is_started_by_its_notification_alone(jobs, start_worker):
         assert jobs.ended(jobs.start()) == ["succeeded"]
 
 
+@pytest.mark.soak
 def test_a_place_that_another_worker_frees_is_taken_by_notification_alone(jobs, provider, start_worker):
     times = {"poll_s": 3600, "lease_s": 10_000}
     provider.gate.clear()
