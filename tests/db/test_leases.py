@@ -1,6 +1,6 @@
 """A process renews the leases of all that it runs, and of nothing else."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from uuid import uuid4
 
 import psycopg
@@ -41,6 +41,17 @@ def test_what_runs_is_renewed_and_what_has_ended_is_not(client, fast):
             pass
         until(lambda: left_s(client, one.job_id) > 3000 and left_s(client, two.job_id) > 3000)
     assert left_s(client, ended.job_id) < 20
+
+
+def test_a_jobs_next_attempt_is_renewed_though_the_one_before_returns_late(client, fast):
+    """Its failure was committed, and another thread of this process has begun the next one since."""
+    (job,) = claim(client, 1)
+    client.query(f"update generation_jobs set holder = '{fast.holder}'")
+    with ExitStack() as earlier:
+        earlier.enter_context(fast.renewed(job.job_id))
+        with fast.renewed(job.job_id):
+            earlier.close()
+            until(lambda: left_s(client, job.job_id) > 3000)
 
 
 def test_a_job_that_this_process_does_not_know_of_is_not_renewed(client, fast):

@@ -30,7 +30,7 @@ class Leases:
         self.lease_s = lease_s
         self._pool = pool
         self._renew_every_s = renew_every_s
-        self._running: set[UUID] = set()
+        self._running: list[UUID] = []  # a job stands here twice while its next attempt begins as one ends
         self._lock = Lock()
         self._closed = Event()
         self._thread: Thread | None = None
@@ -39,7 +39,7 @@ class Leases:
     def renewed(self, job_id: UUID) -> Iterator[None]:
         """Renew the job's lease while the caller runs it."""
         with self._lock:
-            self._running.add(job_id)
+            self._running.append(job_id)
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="leases", daemon=True)
                 self._thread.start()
@@ -47,7 +47,7 @@ class Leases:
             yield
         finally:
             with self._lock:
-                self._running.discard(job_id)
+                self._running.remove(job_id)
 
     def close(self) -> None:
         """Stop renewing."""
