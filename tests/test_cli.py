@@ -28,21 +28,11 @@ from recto.root import GUNICORN
 from recto.settings import DevelopmentSettings
 from recto.times import Times
 
+from .commands import RECTO, run
 from .conftest import until
 from .documents import made
 
-RECTO = str(Path(sys.executable).with_name("recto"))
 TEXT = "The recto is the front of a leaf. The verso is its back. Gutenberg printed his Bible in 1455. " * 12
-
-
-def run(*arguments, text=None, environment=None):
-    return subprocess.run(
-        [RECTO, *arguments],
-        input=text.encode() if isinstance(text, str) else text,
-        capture_output=True,
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | (environment or {}),
-        check=False,
-    )
 
 
 def test_a_migration_is_reported_and_done_once(empty_database):
@@ -438,7 +428,7 @@ def test_a_port_that_cannot_be_had_is_said_in_a_line(free_port, tmp_path, comman
 
 
 def test_the_version_is_the_packages():
-    assert run("--version").stdout.decode() == f"recto {version('recto')}\n"
+    assert subprocess.check_output([RECTO, "--version"], text=True) == f"recto {version('recto')}\n"
 
 
 @pytest.mark.parametrize(

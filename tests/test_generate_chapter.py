@@ -13,8 +13,8 @@ from contextlib import closing
 import pytest
 
 from .api.test_long_decks import TITLES, chapter, facts
+from .commands import RECTO, run
 from .documents import made
-from .test_cli import RECTO, run
 
 SPOILT = "# Spoilt\n\n[sandbox: {}]\n\n" + facts("Stone", 6000)
 

@@ -67,6 +67,7 @@ def migrate_serve_and_generate(empty_database, sandbox, elsewhere, tmp_path):
     return do
 
 
+@pytest.mark.soak
 def test_a_wheel_has_all_that_the_service_takes(wheel, migrate_serve_and_generate, elsewhere, tmp_path):
     """With the dependencies of the tests: the wheel comes before the checkout on the path."""
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")

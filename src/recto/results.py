@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from recto import exports
-from recto.api.section_contract import Progress, Section
 from recto.text.chapter import Chapter
 from recto.text.generate import Generation
 from recto.text.options import Options
@@ -47,6 +46,8 @@ def _report(generation: Generation, options: Options, chapter: Chapter | None) -
     }
     if chapter is None:
         return report
+    from recto.api.section_contract import Progress, Section  # the API takes a third of a command's start
+
     for proposal, place in zip(proposals, chapter.places, strict=True):
         proposal["section"] = Section(number=place + 1, title=chapter.parts[place].title).model_dump()
     ended_by = chapter.failure.code if chapter.failure else None

@@ -88,10 +88,10 @@ def test_sigterm_hands_a_deck_back_between_two_batches(jobs, provider, start_wor
     ("statuses", "ended", "calls"),
     [
         ([503], "succeeded", 2),
-        ([503, 429], "succeeded", 3),
+        pytest.param([503, 429], "succeeded", 3, marks=pytest.mark.soak),
         ([503, 503, 503], "failed", 3),
         ([402], "failed", 1),
-        ([500, 402], "failed", 2),
+        pytest.param([500, 402], "failed", 2, marks=pytest.mark.soak),
     ],
 )
 def test_what_may_pass_is_tried_up_to_three_times(jobs, provider, start_worker, statuses, ended, calls):
