@@ -2,9 +2,11 @@
 
 import gc
 import json
+import logging
 import os
 import shutil
 import sys
+from contextlib import suppress
 from tempfile import mkdtemp
 from threading import Thread
 
@@ -52,7 +54,10 @@ def _write_error(sock, status, reason, _detail):
     Such as a 400 for what is not HTTP, a 414 for too long an address, a 431 for too long headers. gunicorn has no
     setting for it. Its own detail is left out: it quotes what was sent.
     """
-    code = "invalid_request" if status < 500 else "internal_error"
+    code = "internal_error" if status == 500 else "invalid_request"  # a 501 is a transfer coding that nobody knows
+    sock.setblocking(False)
+    with suppress(OSError):
+        sock.recv(65536)  # closing a connection with something unread resets it, and the answer is lost
     body = json.dumps({"error": code, "message": f"{reason}."}).encode()
     util.write_nonblock(
         sock,
@@ -63,6 +68,19 @@ def _write_error(sock, status, reason, _detail):
 
 
 util.write_error = _write_error
+
+
+def _quotes_nothing(record):
+    """Drop what was sent from gunicorn's line about a request that it refuses."""
+    if str(record.msg).startswith("Invalid request"):
+        record.msg = record.msg.partition(": ")[0]
+    return True
+
+
+logging.getLogger("gunicorn.error").addFilter(_quotes_nothing)
+
+# The one in C has no wheels, so that an installation would need a compiler; it saves some 25 µs a request.
+http_parser = "python"
 
 # Requests are logged by the application, as JSON.
 accesslog = None

@@ -213,7 +213,7 @@ def test_a_reload_loses_no_request_and_leaves_one_metrics_folder(start_service, 
         (b"GET / HTTP/1.1\r\nHost: recto\r\nAuthor ization: eyJ.a.token\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: recto\r\nAuthorization: Bearer eyJ.a.token\x01\r\n\r\n", 400),
         (b"GET /eyJ.a.token\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: recto\r\nTransfer-Encoding: eyJ.a.token\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: recto\r\nTransfer-Encoding: eyJ.a.token\r\n\r\n", 501),
     ],
     ids=["address", "headers", "not HTTP", "name", "value", "line", "coding"],
 )
