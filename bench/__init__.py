@@ -11,6 +11,7 @@ stages.py        where the time of one request goes
 jobs.py          what jobs cost
 streams.py       what streams cost, and how soon a card is there
 renders.py       what pictures cost
+rows.py          what queries take in large tables, by itself: ``python -m bench.rows``
 report.py        the figures as Markdown
 __main__.py      the whole run
 """

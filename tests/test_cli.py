@@ -53,6 +53,40 @@ def test_a_user_is_forgotten(client):
     assert b"'somebody' is not a valid UUID" in refused.stderr
 
 
+def test_old_records_are_deleted_and_an_interrupted_run_says_how_far_it_came(client):
+    environment = {"DATABASE_URL": client.runtime.settings.database_url}
+    for path in ("/generations", "/sessions/ai"):
+        client.post(path, json={"source_text": TEXT})
+    client.query("create table public.cards (generation_id bigint references generations (id))")
+    client.query("insert into cards select min(id) from generations")
+    client.query("update generation_jobs set finished_at = now() - interval '32 days'")
+    client.query("update generations set created_at = now() - interval '32 days'")
+    command = ["prune", "--older-than", "31"]
+
+    counted = run(*command, "--dry-run", environment=environment)
+    told = "Would delete 1 generation_jobs, 1 generations. Kept 1 generations: the app's rows refer to them.\n"
+    assert (counted.returncode, counted.stdout.decode()) == (0, told)
+
+    with psycopg.connect(client.runtime.settings.database_url) as conn:
+        conn.execute("lock table public.cards")  # in which the run then looks
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen([RECTO, *command], env=environment, **pipes) as stopped:
+            try:
+                until(lambda: client.query("select pid from pg_locks where not granted"))
+                stopped.send_signal(signal.SIGINT)
+                told, aborted = stopped.communicate(timeout=60)
+            finally:
+                stopped.kill()
+    assert (stopped.returncode, told) == (1, b"Deleted 1 generation_jobs.\n")
+    assert aborted.splitlines()[-1] == b"Aborted!"
+    done = run(*command, environment=environment)
+    assert done.stdout == b"Deleted 1 generations. Kept 1 generations: the app's rows refer to them.\n"
+    client.query("delete from cards")
+    assert run(*command, environment=environment).stdout == b"Deleted 1 generations.\n"
+    assert run(*command, environment=environment).stdout == b"Deleted nothing.\n"
+    assert run("prune", "--older-than", "30", environment=environment).returncode == 2
+
+
 def test_an_operator_sees_what_all_users_models_are_worth(client, open_client):
     environment = {"DATABASE_URL": client.runtime.settings.database_url}
     client.post(json={"source_text": TEXT})
@@ -66,7 +100,10 @@ def test_an_operator_sees_what_all_users_models_are_worth(client, open_client):
     assert (name, figures.split()[:3]) == ("sandbox/extractive", ["2", "–", "2"])
 
 
-@pytest.mark.parametrize("command", [["forget", "--user", "8f14e45f-ceea-467f-a0e6-1f5d9b7d1b1a"], ["stats"]])
+@pytest.mark.parametrize(
+    "command",
+    [["forget", "--user", "8f14e45f-ceea-467f-a0e6-1f5d9b7d1b1a"], ["prune", "--older-than", "31"], ["stats"]],
+)
 def test_a_database_that_is_not_migrated_is_said_in_a_line(empty_database, command):
     done = run(*command, environment={"DATABASE_URL": empty_database})
     assert done.returncode == 1

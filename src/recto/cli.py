@@ -1,11 +1,11 @@
-"""The command line: recto dev | migrate | serve | worker | forget | stats | eval | sandbox | token | generate."""
+"""The command line: recto dev | migrate | serve | worker | forget | prune | stats | eval | sandbox | token | …."""
 
 import json
 import os
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from math import ceil
 from pathlib import Path
 from threading import Event
@@ -16,7 +16,7 @@ import click
 import psycopg
 
 from recto import dev, documents, progress, reports, results, runtime
-from recto.db import embedded, erasure, migrations, stats
+from recto.db import embedded, erasure, migrations, pruning, stats
 from recto.errors import RectoError, UpstreamError
 from recto.evaluation import EvaluationError
 from recto.evaluation.command import evaluate
@@ -109,6 +109,27 @@ def forget(user_id: UUID) -> None:
     """Delete everything that the database at DATABASE_URL keeps of a user: texts, suggestions, costs, usage."""
     erasure.forget(DatabaseSettings.load().database_url, user_id)
     click.echo(f"Nothing is kept of the user {user_id} any more.")
+
+
+@cli.command()
+@click.option("--older-than", "days", type=click.IntRange(min=pruning.LEAST_DAYS), required=True, metavar="DAYS")
+@click.option("--app-rows", is_flag=True, help="Also rows without a job, as an app writes into tables that it shares.")
+@click.option("--pictures", is_flag=True, help="Also pictures that users have, and their files.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+def prune(days: int, dry_run: bool, **wanted: bool) -> None:
+    """Delete old jobs, records, debits and costs from the database at DATABASE_URL; Ctrl-C keeps what is done.
+
+    Rows stay that a row of the app's refers to.
+    """
+    url, before = DatabaseSettings.load().database_url, datetime.now(UTC) - timedelta(days=days)
+    batches: list[pruning.Batch] = []
+    try:
+        with progress.shown("Looking for old rows") as say:
+            for batch in pruning.prune(url, before, dry_run=dry_run, **wanted):
+                batches.append(batch)
+                say(batch.table, batch.share)
+    finally:
+        click.echo(reports.sum_up(batches, dry_run=dry_run))
 
 
 @cli.command("stats")

@@ -1,8 +1,10 @@
-"""Statistics as an operator reads them: a table in a terminal."""
+"""What an operator reads in a terminal: statistics as a table, what was deleted in a line."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from textwrap import fill
 
+from recto.db.pruning import Batch
 from recto.db.stats import ModelStats, Stats
 
 WIDTH = 120
@@ -34,6 +36,22 @@ def draw(stats: Stats) -> str:
             reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(of_model.dropped.items()))
             lines.append(fill(f"dropped: {reasons}", WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8))
     return "\n".join(lines)
+
+
+def sum_up(batches: Iterable[Batch], *, dry_run: bool) -> str:
+    """Return how many rows were deleted, or would be, and how many stay because the app needs them."""
+    deleted, kept = Counter[str](), Counter[str]()
+    for batch in batches:
+        deleted[batch.table] += batch.deleted
+        kept[batch.table] += batch.kept
+    line = f"{'Would delete' if dry_run else 'Deleted'} {_counts(deleted) or 'nothing'}."
+    if any(kept.values()):
+        line += f" Kept {_counts(kept)}: the app's rows refer to them."
+    return line
+
+
+def _counts(numbers: Counter[str]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
 
 
 def _cells(of_model: ModelStats) -> tuple[str, ...]:
