@@ -390,6 +390,8 @@ def _worker(
     concurrency: int = 2,
     arguments: tuple[str, ...] = (),
     times: dict[str, float] | None = None,
+    prefix: tuple[str, ...] = (),
+    cwd: Path = ROOT,
     **environment: str,
 ) -> Iterator[Worker]:
     program = ["-m", "recto.cli", "worker"]
@@ -397,8 +399,8 @@ def _worker(
         program = [str(ROOT / "tests/jobs/worker_with_times.py"), json.dumps(times)]
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, *program, "--concurrency", str(concurrency), *arguments],
-            cwd=ROOT,
+            [*prefix, sys.executable, *program, "--concurrency", str(concurrency), *arguments],
+            cwd=cwd,
             env=_environment(settings) | environment,
             stdout=lines,
             stderr=subprocess.STDOUT,
