@@ -3,7 +3,7 @@
 FROM python:3.11 AS build
 WORKDIR /src
 COPY . .
-RUN python -m venv /opt/recto && /opt/recto/bin/pip install --no-cache-dir -c constraints.txt .
+RUN python -m venv /opt/recto && /opt/recto/bin/pip install --no-cache-dir -c constraints.txt '.[valkey]'
 
 FROM python:3.11-slim
 COPY --from=build /opt/recto /opt/recto

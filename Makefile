@@ -13,7 +13,8 @@ run: install
 # The tests wait as much as they compute: three at a time keep two cores busy. In pytest's own order the one that takes
 # longest is not left for the end, where the others would wait for it.
 test: .venv/.installed
-	@$(BIN)/python tests/playground/chromium.py
+	@$(BIN)/python -m tests.playground.chromium
+	@$(BIN)/python -m tests.valkey
 	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not soak"
 
 # What takes too long for every change: many kills, many examples.

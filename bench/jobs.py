@@ -62,17 +62,17 @@ def _asked_for(database: Postgres, folder: Path, jobs: int) -> Iterable[list[str
             latencies = list(pool.map(send, requests_to_send))
             seconds = time.perf_counter() - began
     yield [f"POST /ai/generations, {CLIENTS} clients", f"{jobs / seconds:.0f} jobs/s, {_percentiles(latencies)}"]
-    _forget(database)
-    with _Jobs(database) as enqueued:
+    forget(database)
+    with Jobs(database) as enqueued:
         began = time.perf_counter()
         enqueued.add(jobs)
         seconds = time.perf_counter() - began
     yield ["a job's row and event alone, one connection", f"{jobs / seconds:.0f} jobs/s"]
-    _forget(database)
+    forget(database)
 
 
 def _done(database: Postgres, folder: Path, *, delay_s: float, jobs: int, concurrency: int) -> Iterable[list[str]]:
-    with provider(delay_s) as upstream, _Jobs(database) as enqueued:
+    with provider(delay_s) as upstream, Jobs(database) as enqueued:
         before = counted(upstream, "calls")
         enqueued.add(jobs)
         with ExitStack() as workers:
@@ -93,12 +93,12 @@ def _done(database: Postgres, folder: Path, *, delay_s: float, jobs: int, concur
         f"{jobs} pending, provider {delay_s:g} s, {WORKERS} workers × {concurrency}",
         f"{jobs / working_s:.0f} jobs/s ({seconds:.1f} s with the workers' start); none twice, none lost",
     ]
-    _forget(database)
+    forget(database)
 
 
 def _started(database: Postgres, folder: Path, jobs: int) -> Iterable[list[str]]:
     """One after another, each into a worker that has nothing else to do."""
-    with provider(0) as upstream, _Jobs(database) as enqueued, _worker(database, upstream, folder, 0, 2):
+    with provider(0) as upstream, Jobs(database) as enqueued, _worker(database, upstream, folder, 0, 2):
         for _ in range(jobs + 20):
             enqueued.add(1)
             while enqueued.count("finished_at is null"):
@@ -112,11 +112,11 @@ def _started(database: Postgres, folder: Path, jobs: int) -> Iterable[list[str]]
             )
         ]
     yield ["from the commit of a job to its start, idle worker", _percentiles(waits)]
-    _forget(database)
+    forget(database)
 
 
 def _idle(database: Postgres, folder: Path, seconds: int) -> Iterable[list[str]]:
-    with provider(0) as upstream, _Jobs(database) as counted, _worker(database, upstream, folder, 0, 2) as target:
+    with provider(0) as upstream, Jobs(database) as counted, _worker(database, upstream, folder, 0, 2) as target:
         time.sleep(3)
         cpu, transactions = cpu_s(target.pid), counted.transactions()
         time.sleep(seconds)
@@ -135,14 +135,14 @@ def _worker(database: Postgres, upstream: Target, folder: Path, number: int, con
         yield target
 
 
-class _Jobs:
+class Jobs:
     """Ten users' jobs, put straight into the database."""
 
     def __init__(self, database: Postgres) -> None:
         self._url = database.url
         self._users = [uuid4() for _ in range(10)]
 
-    def __enter__(self) -> "_Jobs":
+    def __enter__(self) -> "Jobs":
         self._pool = open_pool(self._url, 1)
         return self
 
@@ -150,6 +150,7 @@ class _Jobs:
         self._pool.close()
 
     def add(self, count: int) -> None:
+        """Queue so many."""
         bodies = payload.bodies()
         for number in range(count):
             source = SourceText(json.loads(next(bodies))["source_text"])
@@ -158,17 +159,21 @@ class _Jobs:
             starts.create(self._pool, self._users[number % 10], job, quota=None)
 
     def query(self, statement: str) -> list[tuple]:
+        """Return all rows."""
         with self._pool.connection() as conn:
             return conn.execute(statement).fetchall()
 
     def count(self, condition: str) -> int:
+        """Return how many jobs are so."""
         return self.query(f"select count(*) from generation_jobs where {condition}")[0][0]
 
     def transactions(self) -> int:
+        """Return how many the database has committed so far."""
         return self.query("select xact_commit from pg_stat_database where datname = current_database()")[0][0]
 
 
-def _forget(database: Postgres) -> None:
+def forget(database: Postgres) -> None:
+    """Delete all jobs and records."""
     with psycopg.connect(database.url) as conn:
         # All that hangs on jobs goes with them: attempts and suggestions.
         conn.execute("truncate generation_jobs, usage_ledger, generation_events, generations cascade")

@@ -22,6 +22,7 @@ import pytest
 import requests
 from flask import Flask
 from hypothesis import settings as hypothesis_settings
+from tests import valkey
 
 from recto import tokens
 from recto.api import create_app
@@ -152,6 +153,22 @@ def sandbox() -> Iterator[SandboxServer]:
     """The sandbox provider, on a real socket; its streams come at once."""
     with start_sandbox(chunks_per_second=0) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(short_folder: Path) -> Iterator[valkey.Server]:
+    """A Valkey or Redis on a real socket."""
+    path = valkey.find() or pytest.fail(valkey.MISSING, pytrace=False)
+    server = valkey.Server(path, short_folder, _free_port())
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def empty_valkey(valkey_server: valkey.Server) -> valkey.Server:
+    """The same with nothing in it."""
+    valkey_server.client.flushall()
+    return valkey_server
 
 
 @pytest.fixture
@@ -373,6 +390,8 @@ def _worker(
     concurrency: int = 2,
     arguments: tuple[str, ...] = (),
     times: dict[str, float] | None = None,
+    prefix: tuple[str, ...] = (),
+    cwd: Path = ROOT,
     **environment: str,
 ) -> Iterator[Worker]:
     program = ["-m", "recto.cli", "worker"]
@@ -380,8 +399,8 @@ def _worker(
         program = [str(ROOT / "tests/jobs/worker_with_times.py"), json.dumps(times)]
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, *program, "--concurrency", str(concurrency), *arguments],
-            cwd=ROOT,
+            [*prefix, sys.executable, *program, "--concurrency", str(concurrency), *arguments],
+            cwd=cwd,
             env=_environment(settings) | environment,
             stdout=lines,
             stderr=subprocess.STDOUT,

@@ -1,7 +1,11 @@
 """What the documents tell a newcomer and an operator to type."""
 
 import re
+import subprocess
+import sys
 from uuid import uuid4
+
+import pytest
 
 from recto.api import image_contract
 from recto.api.bodies import MAX_BODY_BYTES
@@ -73,3 +77,12 @@ def test_it_is_short_and_its_links_lead_somewhere():
             assert target.exists(), (path.name, link)
             titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if target.suffix == ".md" else []
             assert not anchor or anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.soak
+def test_what_ends_first_is_what_the_simulation_says():
+    said = subprocess.run(
+        [sys.executable, "-m", "bench.capacity"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert len(said.stdout.splitlines()) > 20
+    assert [line for line in said.stdout.splitlines() if line.strip() not in OPERATIONS] == []

@@ -46,6 +46,32 @@ def test_waiting_requests_hold_no_database_connection(start_service, database):
         assert count(database, "generations") == 50
 
 
+def test_limits_on_a_valkey_outlive_web_processes_and_its_absence_is_told(start_service, empty_valkey):
+    rules = {"RATE_LIMIT_PER_USER": "3 per hour", "RATE_LIMIT_PER_IP": "5 per hour", "WEB_CONCURRENCY": "2"}
+    with start_service(**rules, RATE_LIMIT_STORAGE_URL=empty_valkey.url) as service:
+        one, other = uuid4(), uuid4()
+
+        def statuses(user, times):
+            with ThreadPoolExecutor(times) as threads:
+                answers = threads.map(lambda _: service.post(user_id=user).status_code, range(times))
+                return sorted(answers)
+
+        assert statuses(one, 8) == [200] * 3 + [429] * 5
+        killed = children(service.process.pid)
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: len(set(children(service.process.pid)) - set(killed)) == 2)
+        assert statuses(one, 1) == [429]
+        assert statuses(other, 4) == [200] * 2 + [429] * 2  # of one address
+        empty_valkey.stop()
+        assert statuses(one, 4) == [503] * 4
+        empty_valkey.start()  # its counts were in its memory
+        assert statuses(one, 8) == [200] * 3 + [429] * 5
+    log = service.log.read_text()
+    assert '"event":"limits_not_counted"' in log
+    assert empty_valkey.password not in log
+
+
 @pytest.mark.soak
 def test_limits_hold_over_two_processes_on_two_ports(start_service):
     limits = {"RATE_LIMIT_PER_USER": "10 per minute", "WEB_CONCURRENCY": "2"}

@@ -69,6 +69,7 @@ def test_each_missing_or_bad_value_has_a_line(environment):
         ("WEB_CONCURRENCY", ["0", "65"]),
         ("LOG_FORMAT", ["xml"]),
         ("ALERT_WEBHOOK_URL", ["hooks.slack.example/hidden"]),
+        ("RATE_LIMIT_STORAGE_URL", ["memory://", "x redis://h", "redis://:hidden/word@h", "redis://h:hidden"]),
         ("REPLICATE_MODEL", ["nano-banana", "a/b/c"]),
         ("REPLICATE_TIMEOUT_MS", ["0", "60001"]),
         ("REPLICATE_WEBHOOK_SECRET", ["hidden", "whsec_hidden", "whsec_" + "A" * 40 + ",hidden"]),

@@ -4,6 +4,7 @@ import os
 import re
 from datetime import timedelta
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Schema = Literal["public", "recto"]
 
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}")
+_LIMIT_STORE = re.compile(r"(redis|valkey)(s|\+unix)?://")
 
 
 class SettingsError(Exception):
@@ -51,9 +53,24 @@ def _secret_address(value: SecretStr) -> SecretStr:
     return value
 
 
+def _limit_store(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    try:
+        valid = _LIMIT_STORE.match(url) and urlsplit(url).port != 0
+    except ValueError:  # its text quotes what stands where a port should, which may be a part of a password
+        valid = False
+    if not valid:
+        raise ValueError("must be redis://… or valkey://…, with rediss or valkeys for TLS, redis+unix for a socket")
+    if find_spec("redis") is None:
+        raise ValueError("needs a client: pip install 'recto[valkey]'")
+    return value
+
+
 HttpAddress = Annotated[str, BeforeValidator(lambda value: str(HttpUrl(value)).rstrip("/"))]
 # A webhook's address is its password.
 SecretAddress = Annotated[SecretStr, AfterValidator(_secret_address)]
+# Its address holds its password.
+LimitStore = Annotated[SecretStr, AfterValidator(_limit_store)]
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 WebhookSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_webhook_secrets)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -153,7 +170,7 @@ class Settings(WorkerSettings):
 
     rate_limit_per_user: RateLimit = "5 per 5 minutes"
     rate_limit_per_ip: RateLimit = "30 per 5 minutes"
-    rate_limit_storage_url: str | None = None
+    rate_limit_storage_url: LimitStore | None = None
     replicate_webhook_secret: WebhookSecrets = ()
     allow_unsigned_webhooks: bool = False
     plans_file: Path | None = None

@@ -2,11 +2,8 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from time import time
 
 import pytest
-
-from recto.api import create_app
 
 BODY = {"source_text": "The fox is an animal that lives in the forest. " * 30}
 KEY = {"Idempotency-Key": "a-key"}
@@ -29,7 +26,10 @@ def from_address(address):
     return {"X-Forwarded-For": address}
 
 
-STORES = pytest.mark.parametrize("store", [None, "memory://"], ids=["database", "memory"])
+@pytest.fixture(params=["database", "valkey"])
+def store(request):
+    """The setting of each store."""
+    return None if request.param == "database" else request.getfixturevalue("empty_valkey").url
 
 
 def test_the_limit_per_user_is_told_and_kept(open_client):
@@ -47,7 +47,6 @@ def test_the_limit_per_user_is_told_and_kept(open_client):
     assert open_client(rate_limit_per_user="2 per 5 minutes").post(json=BODY).status_code == 200
 
 
-@STORES
 @pytest.mark.parametrize("headers", [{}, KEY], ids=["without a key", "with a key"])
 def test_all_rules_of_a_limit_count(open_client, headers, store):
     rules = {"rate_limit_per_user": "2 per minute; 3 per day", "rate_limit_per_ip": "50 per hour; 60 per day"}
@@ -98,7 +97,6 @@ def test_reading_is_not_limited(open_client):
     assert [client.get("/generations").status_code for _ in range(3)] == [200] * 3
 
 
-@STORES
 @pytest.mark.parametrize("headers", [{}, KEY], ids=["without a key", "with a key"])
 @pytest.mark.parametrize(
     ("path", "body", "status"),
@@ -139,14 +137,16 @@ def test_a_failure_of_the_provider_gives_nothing_back(open_client):
     assert statuses(client, {}, {}, body=failing) == [502, 429]
 
 
-def test_a_window_of_another_store_that_has_ended_is_given_nothing_back(open_client, monkeypatch):
-    client = open_client(rate_limit_per_ip="1 per minute", rate_limit_storage_url="memory://")
-    monkeypatch.setattr("recto.api.limits.time", lambda: time() + 3600)
-    assert statuses(client, {}, body={"source_text": "short"}) == [400]
-    assert statuses(client, {}) == [429]
+def test_a_window_of_a_valkey_that_has_ended_is_given_nothing_back(open_client, empty_valkey):
+    client = open_client(rate_limit_per_ip="1 per minute", rate_limit_storage_url=empty_valkey.url)
+    storage = client.app.extensions["recto_limiter"].storage
+    ((_, ends),) = storage.hit([("key", 60)])
+    storage.give_back("key", ends - 120)
+    assert storage.look(["key"])[0][0] == 1
+    storage.give_back("key", ends)
+    assert storage.look(["key"])[0][0] == 0
 
 
-@STORES
 def test_who_is_over_a_limit_gets_no_replay_and_no_body_read(open_client, store):
     client = open_client(rate_limit_per_user="2 per minute", rate_limit_storage_url=store)
     assert statuses(client, key("a"), key("a"), key("a"), key("b")) == [200] * 4
@@ -157,7 +157,6 @@ def test_who_is_over_a_limit_gets_no_replay_and_no_body_read(open_client, store)
     assert [row["key"] for row in client.query("select key from recto.idempotency_keys order by key")] == ["a", "b"]
 
 
-@STORES
 def test_a_replay_counts_against_nothing(open_client, store):
     client = open_client(
         rate_limit_per_user="2 per minute", rate_limit_per_ip="9 per minute", rate_limit_storage_url=store
@@ -171,10 +170,12 @@ def test_a_replay_counts_against_nothing(open_client, store):
     assert re.findall(r"r=(\d)", reused.headers["RateLimit"]) == ["1", "8"]
 
 
-def test_before_the_first_hit_the_whole_limit_is_told(open_client):
-    client = open_client(rate_limit_per_user="2 per minute", rate_limit_per_ip="9 per 2 minutes")
+def test_before_the_first_hit_the_whole_limit_is_told(open_client, store, valkey_server):
+    rules = {"rate_limit_per_user": "2 per minute", "rate_limit_per_ip": "9 per 2 minutes"}
+    client = open_client(**rules, rate_limit_storage_url=store)
     client.post(json=BODY, headers=KEY)
     client.query("update recto.rate_limits set expires_at = now()")
+    valkey_server.client.flushall()
     assert client.post(json=BODY, headers=KEY).headers["RateLimit"] == '"user";r=2;t=60, "ip";r=9;t=120'
 
 
@@ -233,17 +234,25 @@ def test_addresses_that_differ_count_apart(open_client):
     assert statuses(client, *map(from_address, addresses)) == [200] * 7
 
 
-def test_another_store_can_count(open_client):
-    client = open_client(rate_limit_per_user="1 per minute", rate_limit_storage_url="memory://")
+def test_a_valkey_can_count(open_client, empty_valkey):
+    client = open_client(rate_limit_per_user="1 per minute", rate_limit_storage_url=empty_valkey.url)
     assert statuses(client, {}, {}) == [200, 429]
     assert client.query("select * from recto.rate_limits") == []
-    app = create_app(client.runtime)  # its memory is another's
-    headers = {"Authorization": f"Bearer {client.token()}"}
-    assert app.test_client().post("/generations", json=BODY, headers=headers).status_code == 200
+    keys = empty_valkey.client.keys()
+    assert len(keys) == 2
+    assert all(key.startswith(b"recto:") and 0 < empty_valkey.client.ttl(key) <= 60 for key in keys)
 
 
-def test_simultaneous_requests_of_one_user_do_not_pass_the_limit(open_client):
-    client = open_client(rate_limit_per_user="5 per minute")
+def test_nobody_waits_for_a_valkey_that_does_not_answer(open_client, empty_valkey, stopped_after_a_minute):
+    client = open_client(rate_limit_storage_url=empty_valkey.url)
+    with empty_valkey.frozen(), ThreadPoolExecutor(40) as threads:
+        answers = list(threads.map(lambda n: client.post(json=BODY, headers=key(str(n)) if n % 2 else {}), range(40)))
+    assert {(answer.status_code, answer.json["error"]) for answer in answers} == {(503, "unavailable")}
+    assert client.post(json=BODY).status_code == 200
+
+
+def test_simultaneous_requests_of_one_user_do_not_pass_the_limit(open_client, store):
+    client = open_client(rate_limit_per_user="5 per minute", rate_limit_storage_url=store)
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: client.post(json=BODY).status_code, range(12)))
     assert sorted(answers) == [200] * 5 + [429] * 7

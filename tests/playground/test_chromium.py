@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.conftest import ROOT
 
 from . import chromium
 
-SCRIPT = chromium.__file__
 STARTS = 'echo "Chromium 150"'
 
 
@@ -32,7 +32,8 @@ def bare_machine(tmp_path, monkeypatch):
 
 
 def get() -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, env=os.environ)
+    command = [sys.executable, "-m", "tests.playground.chromium"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
 
 
 @pytest.mark.parametrize("name", ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"])

@@ -1,9 +1,16 @@
 """The language of cards: of those that are labelled, and what cannot be told."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from threading import Event
+from types import SimpleNamespace
+
 import pytest
+from py3langid.langid import LanguageIdentifier
 
 from recto.evaluation.labelled import texts
-from recto.text.language import detect, differs
+from recto.text import language
+from recto.text.language import detect, detect_in, differs
 from recto.text.proposals import Proposal
 
 
@@ -42,3 +49,18 @@ def test_what_shows_no_language_has_none(proposals):
 )
 def test_regions_and_names_do_not_count(detected, asked, expected):
     assert differs(detected, asked) is expected
+
+
+def test_the_model_is_loaded_once_by_all_who_want_it_at_once(monkeypatch):
+    loads = []
+
+    def load(path):
+        loads.append(path)
+        Event().wait(0.05)  # so that the others come meanwhile
+        return SimpleNamespace(classify=lambda text: ("pl", 0.0))
+
+    monkeypatch.setattr(LanguageIdentifier, "from_model_file", load)
+    monkeypatch.setattr(language, "_loaded", cache(language._loaded.__wrapped__))
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(detect_in, ["tekst"] * 8)) == ["pl"] * 8
+    assert len(loads) == 1

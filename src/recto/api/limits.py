@@ -9,7 +9,7 @@ from functools import wraps
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from time import time
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
@@ -18,7 +18,8 @@ from limits import RateLimitItem
 from psycopg import Connection
 
 from recto.api.context import runtime
-from recto.db.rate_limits import PostgresStorage
+from recto.db.rate_limits import Counts, PostgresStorage
+from recto.db.valkey import ValkeyStorage
 from recto.errors import RateLimited, RectoError
 from recto.runtime import Runtime
 
@@ -51,12 +52,12 @@ class Window:
 
 
 def register(app: Flask, runtime: Runtime) -> None:
-    """Choose where hits are counted: the service's own database, unless RATE_LIMIT_STORAGE_URL names another store."""
+    """Choose where hits are counted: the service's own database, or what RATE_LIMIT_STORAGE_URL names."""
     url = runtime.settings.rate_limit_storage_url
     limiter = Limiter(
         get_remote_address,
         app=app,
-        storage_uri=url or "postgresql://",
+        storage_uri=url.get_secret_value() if url else "postgresql://",
         storage_options={} if url else {"pool": runtime.pool},  # type: ignore[dict-item]  # passed on as it is
     )
     limiter.enabled = False  # its own checks, before each request; `limited` takes their place
@@ -89,13 +90,7 @@ def limited(view: Callable[P, Response]) -> Callable[P, Response]:
 def look(view: Callable[..., Response]) -> None:
     """Count nothing; raise ``RateLimited`` if the next hit of the view would go over a limit."""
     g.windows = windows = _windows(view)
-    storage = _storage()
-    if isinstance(storage, PostgresStorage):
-        counts = storage.look([window.key for window in windows])
-    else:
-        counts = [(storage.get(window.key), storage.get_expiry(window.key)) for window in windows]
-    for window, (hits, ends) in zip(windows, counts, strict=True):
-        window.hits, window.ends = hits, ends
+    _read(windows, _storage().look([window.key for window in windows]))
     _refuse([window for window in windows if window.left < 1])
 
 
@@ -111,15 +106,10 @@ def count_in(conn: Connection, view: Callable[..., Response]) -> None:
 def _count(view: Callable[..., Response], conn: Connection | None = None) -> None:
     g.windows = windows = _windows(view)
     storage = _storage()
-    if isinstance(storage, PostgresStorage):
-        counts = storage.hit([(window.key, window.rule.get_expiry()) for window in windows], conn)
-    else:
-        counts = [
-            (storage.incr(window.key, window.rule.get_expiry()), storage.get_expiry(window.key)) for window in windows
-        ]
+    hits = [(window.key, window.rule.get_expiry()) for window in windows]
+    counts = storage.hit(hits, conn) if isinstance(storage, PostgresStorage) else storage.hit(hits)
     g.is_counted = True
-    for window, (hits, ends) in zip(windows, counts, strict=True):
-        window.hits, window.ends = hits, ends
+    _read(windows, counts)
     _refuse([window for window in windows if window.left < 0])
 
 
@@ -128,10 +118,12 @@ def _give_back() -> None:
     for window in g.windows:
         if window.is_shared:
             window.hits -= 1
-            if isinstance(storage, PostgresStorage):
-                storage.give_back(window.key, window.ends)
-            elif time() < window.ends:
-                storage.incr(window.key, window.rule.get_expiry(), -1)
+            storage.give_back(window.key, window.ends)
+
+
+def _read(windows: list[Window], counts: Counts) -> None:
+    for window, (hits, ends) in zip(windows, counts, strict=True):
+        window.hits, window.ends = hits, ends
 
 
 def _refuse(over: list[Window]) -> None:
@@ -154,8 +146,9 @@ def _windows(view: Callable[..., Response]) -> list[Window]:
     ]
 
 
-def _storage() -> Any:
-    return current_app.extensions["recto_limiter"].storage
+def _storage() -> PostgresStorage | ValkeyStorage:
+    storage: PostgresStorage | ValkeyStorage = current_app.extensions["recto_limiter"].storage
+    return storage
 
 
 def _network(address: str) -> str:

@@ -6,6 +6,7 @@ model takes 0.7 s and 100 MB to load, which is done when the first cards are loo
 
 from collections.abc import Iterable
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from recto.text.proposals import Proposal
@@ -37,8 +38,16 @@ def differs(detected: str | None, asked: str) -> bool:
 _NOTHING = -1e38  # the score of a text without a letter; zxx is the code for what is no language
 
 
-@lru_cache(maxsize=1)
+_LOADING = Lock()
+
+
 def _identifier() -> Any:
+    with _LOADING:  # or a worker's first jobs, which begin at once, would each load it
+        return _loaded()
+
+
+@lru_cache(maxsize=1)
+def _loaded() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE)
