@@ -48,7 +48,7 @@ def healthz() -> Response:
 
 
 @blueprint.get("/readyz")
-@operation("readyz", answers={200: Status}, errors=(503,))
+@operation("readyz", answers={200: Status}, errors=(Unavailable,))
 def readyz() -> Response:
     """Can requests be served?
 
