@@ -11,7 +11,7 @@ const hiddenClients = Object.fromEntries(
     .concat([
       ["shell", ["httpie", "wget"]],
       ["js", ["axios", "jquery", "ofetch", "xhr"]],
-      ["python", ["aiohttp", "httpx_async", "httpx_sync", "python3"]],
+      ["python", ["aiohttp", "httpx_async", "httpx_sync"]],
     ]),
 );
 
