@@ -132,6 +132,11 @@ _FIELDS: dict[str, Any] = _CARD | {
     "Suggestion.id": _SUGGESTION,
 }
 
+# What is another in a model that stands in a field.
+_CHANGES: dict[str, dict[str, Any]] = {
+    "RetriedGeneration.generation": {"status": "pending", "retries": 1, "model": None, "finished_at": None},
+}
+
 
 def of_model(name: str, schemas: dict[str, Any]) -> dict[str, Any]:
     """Return an example of the model. Raises ``KeyError`` naming a field that has none."""
@@ -146,7 +151,7 @@ def _of_field(model: str, field: str, schema: dict[str, Any], schemas: dict[str,
             return _FIELDS[name]
     schema = schema.get("anyOf", [schema])[0]
     if "$ref" in schema:
-        return of_model(schema["$ref"].rpartition("/")[2], schemas)
+        return of_model(schema["$ref"].rpartition("/")[2], schemas) | _CHANGES.get(f"{model}.{field}", {})
     if "items" in schema:
         return [_of_field(model, f"{field}[]", schema["items"], schemas)]
     for choices in ("examples", "enum"):

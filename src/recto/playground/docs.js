@@ -3,17 +3,15 @@
 // The parts of Scalar that validate would try `eval`, which the page's policy forbids, to see whether they may.
 globalThis.__zod_globalConfig = { jitless: true };
 
-// Samples are in curl, JavaScript's fetch and Python's requests.
-const hiddenClients = Object.fromEntries(
-  ["c", "clojure", "csharp", "dart", "fsharp", "go", "http", "java", "julia", "kotlin", "node", "objc", "ocaml", "php"]
-    .concat(["powershell", "r", "ruby", "rust", "swift"])
-    .map((language) => [language, true])
-    .concat([
-      ["shell", ["httpie", "wget"]],
-      ["js", ["axios", "jquery", "ofetch", "xhr"]],
-      ["python", ["aiohttp", "httpx_async", "httpx_sync"]],
-    ]),
-);
+// Samples are in curl, JavaScript's fetch, and Python's http.client and requests.
+const others = ["c", "clojure", "csharp", "dart", "fsharp", "go", "http", "java", "julia", "kotlin", "node", "objc", "ocaml"]
+  .concat(["php", "powershell", "r", "ruby", "rust", "swift"]);
+const hiddenClients = {
+  ...Object.fromEntries(others.map((language) => [language, true])),
+  shell: ["httpie", "wget"],
+  js: ["axios", "jquery", "ofetch", "xhr"],
+  python: ["aiohttp", "httpx_async", "httpx_sync"],
+};
 
 // Once Scalar's own script has run.
 addEventListener("DOMContentLoaded", () => {
