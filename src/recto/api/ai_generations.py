@@ -88,9 +88,10 @@ def index() -> Response:
     request_headers={"If-None-Match": "The `ETag` of what is known."},
 )
 def show(generation_id: str) -> Response:
-    """One generation; with `wait`, as soon as it has ended.
+    """One generation, at once or as soon as it has ended.
 
-    With `wait` and `If-None-Match`, as soon as anything about it changed, else 304 when the time is over.
+    With `wait` the answer comes when it has ended or the time is over; with `If-None-Match` too, as soon as anything
+    about it changed, else 304.
     """
     job_id = parse_uuid(generation_id)
     with closing(looks(job_id, WaitQuery.parse(request).wait)) as waiting:

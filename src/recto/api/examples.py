@@ -166,7 +166,7 @@ def of_parameter(name: str) -> Any:
 
 
 def of_text(operation_id: str, schemas: dict[str, Any]) -> str:
-    """Return an example of an operation's answer that is text: events, or metrics."""
+    """Return an example of an operation's answer that is text. Raises ``KeyError`` if it has none."""
     match operation_id:
         case "createGeneration":
             proposal = FlashcardProposal.model_validate(of_model("FlashcardProposal", schemas))
@@ -176,5 +176,7 @@ def of_text(operation_id: str, schemas: dict[str, Any]) -> str:
             suggestion = Suggestion.model_validate(of_model("Suggestion", schemas))
             ended = GenerationEnded.model_validate(of_model("AiGeneration", schemas))
             return (event("suggestion", suggestion, event_id="1") + event("done", ended, event_id="done")).decode()
-        case _:
+        case "metrics":
             return 'recto_http_requests_total{method="POST",route="/generations",status="200"} 12.0\n'
+        case _:
+            raise KeyError(operation_id)

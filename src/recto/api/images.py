@@ -187,7 +187,7 @@ def index() -> Response:
 @blueprint.get("/<generation_id>")
 @operation("getImage", query=WaitQuery, answers={200: Image}, errors=(NotFound,))
 def show(generation_id: str) -> Response:
-    """One picture; with `wait`, as soon as it is there.
+    """One picture, at once or as soon as it is there.
 
     `succeeded` is only said when its files are stored. Their addresses end after some time: ask again for new ones.
     """
