@@ -60,8 +60,11 @@ def migrate_serve_and_generate(empty_database, sandbox, elsewhere, tmp_path):
         )
         with service as running:
             assert running.post().json()["generated_count"] > 0
-            for page in ("/", "/docs", "/playground/style.css"):
-                assert requests.get(f"{running.url}{page}", headers={"Connection": "close"}, timeout=30).ok
+            for page in ("/", "/docs"):
+                html = requests.get(f"{running.url}{page}", headers={"Connection": "close"}, timeout=30).text
+                for part in re.findall(' (?:href|src)="([^#"]+)"', html):
+                    answer = requests.get(f"{running.url}/{part}", headers={"Connection": "close"}, timeout=30)
+                    assert answer.ok, part
         assert running.process.returncode == 0
 
     return do

@@ -4,6 +4,7 @@
     ├── InvalidRequest                400  invalid_request
     │   ├── RequestTimeout            408  invalid_request
     │   ├── PayloadTooLarge           413  invalid_request
+    │   ├── AddressTooLong            414  invalid_request
     │   └── UnsupportedMediaType      415  invalid_request
     ├── Unauthorized                  401  unauthorized
     ├── PlanExceeded                  402  limit_exceeded
@@ -52,9 +53,14 @@ class RectoError(Exception):
     details: dict[str, str] = {}
 
     def __init__(self, message: str | None = None, *, retry_after_s: float | None = None) -> None:
-        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        self.message = message or self.default_message()
         self.retry_after_s = retry_after_s
         super().__init__(self.message)
+
+    @classmethod
+    def default_message(cls) -> str:
+        """Return the first line of the docstring."""
+        return (cls.__doc__ or "").partition("\n")[0]
 
 
 class InvalidRequest(RectoError):
@@ -74,6 +80,12 @@ class PayloadTooLarge(InvalidRequest):
     """The request body is too large."""
 
     status = 413
+
+
+class AddressTooLong(InvalidRequest):
+    """The address is too long."""
+
+    status = 414
 
 
 class UnsupportedMediaType(InvalidRequest):

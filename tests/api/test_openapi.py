@@ -4,6 +4,7 @@ import json
 import re
 from uuid import uuid4
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from flask import Flask
@@ -78,7 +79,7 @@ def test_every_route_is_documented_and_every_documented_route_exists():
 def test_every_operation_has_a_name_of_its_own_and_a_summary():
     operations = [operation for methods in DOCUMENT["paths"].values() for operation in methods.values()]
     assert len({operation["operationId"] for operation in operations}) == len(operations)
-    assert all(operation["summary"] for operation in operations)
+    assert all(operation["summary"] and "`" not in operation["summary"] for operation in operations)
 
 
 def test_the_document_holds_the_schemas_that_it_refers_to_and_no_others():
@@ -116,6 +117,45 @@ def test_no_field_that_may_be_left_out_has_a_default():
     ]
     assert fields == []
     assert schemas["CreateGeneration"]["properties"]["style"]["description"].endswith("Default: `question`.")
+
+
+def contents():
+    """Yield each body and each answer of the document."""
+    for methods in DOCUMENT["paths"].values():
+        for operation in methods.values():
+            for message in (operation.get("requestBody", {}), *operation["responses"].values()):
+                yield from message.get("content", {}).items()
+
+
+def test_every_body_and_every_answer_has_examples_that_its_schema_allows():
+    assert len([*contents()]) > 200
+    for media_type, content in contents():
+        examples = [content["example"]] if "example" in content else []
+        examples += [example["value"] for example in content.get("examples", {}).values()]
+        assert examples or media_type in ("application/octet-stream", "multipart/form-data")
+        schema = content.get("schema", {}) | {"components": DOCUMENT["components"]}
+        validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+        for example in examples:
+            validator.validate(example)
+
+
+def test_the_errors_of_an_operation_are_those_that_it_declares_in_the_words_of_its_callers():
+    def codes(path, method, status):
+        return [*DOCUMENT["paths"][path][method]["responses"][status]["content"]["application/json"]["examples"]]
+
+    assert codes("/generations", "post", "409") == ["in_progress"]
+    assert codes("/generations", "post", "429") == ["rate_limited", "quota_exceeded"]
+    assert codes("/generations/{generation_id}", "patch", "409") == ["reviewed_here"]
+    assert codes("/generations", "post", "502") == [
+        "upstream_error",
+        "upstream_refused",
+        "upstream_rate_limited",
+        "upstream_timeout",
+        "upstream_invalid_response",
+    ]
+    assert codes("/v1/generations", "post", "409") == ["TOO_MANY_INFLIGHT"]
+    assert codes("/v1/generations", "post", "502") == ["UPSTREAM_ERROR"]
+    assert codes("/v1/generations", "post", "400") == ["VALIDATION_ERROR"]
 
 
 def test_it_is_served(client):

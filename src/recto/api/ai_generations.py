@@ -25,6 +25,7 @@ from recto.api.review_contract import ReviewSuggestion, ReviewSuggestions, Sugge
 from recto.api.waiting import looks
 from recto.db import erasure, jobs, starts, suggestions
 from recto.db.suggestions import Review
+from recto.errors import NotFound, RateLimited
 
 blueprint = Blueprint("ai_generations", __name__, url_prefix="/ai")
 blueprint.before_request(require_user)
@@ -82,14 +83,15 @@ def index() -> Response:
     "getAiGeneration",
     query=WaitQuery,
     answers={200: AiGeneration, 304: None},
-    errors=(404,),
+    errors=(NotFound,),
     headers={"ETag": "Changes with the answer."},
     request_headers={"If-None-Match": "The `ETag` of what is known."},
 )
 def show(generation_id: str) -> Response:
-    """One generation; with `wait`, as soon as it has ended.
+    """One generation, at once or as soon as it has ended.
 
-    With `wait` and `If-None-Match`, as soon as anything about it changed, else 304 when the time is over.
+    With `wait` the answer comes when it has ended or the time is over; with `If-None-Match` too, as soon as anything
+    about it changed, else 304.
     """
     job_id = parse_uuid(generation_id)
     with closing(looks(job_id, WaitQuery.parse(request).wait)) as waiting:
@@ -109,7 +111,7 @@ def _is_known(response: Response) -> bool:
 
 
 @blueprint.delete("/generations/<generation_id>")
-@operation("cancelAiGeneration", answers={204: None}, errors=(404,))
+@operation("cancelAiGeneration", answers={204: None}, errors=(NotFound,))
 def cancel(generation_id: str) -> Response:
     """Cancel a generation that has not ended; erase the text and the suggestions of any.
 
@@ -123,7 +125,7 @@ def cancel(generation_id: str) -> Response:
 @operation(
     "followAiGeneration",
     answers={200: event_streams.MEDIA_TYPE},
-    errors=(404, 429),
+    errors=(NotFound, RateLimited),
     request_headers={"Last-Event-ID": "The id of the last event that came: the stream goes on after it."},
 )
 def events(generation_id: str) -> Response:
@@ -137,7 +139,7 @@ def events(generation_id: str) -> Response:
 
 
 @blueprint.get("/generations/<generation_id>/suggestions")
-@operation("listSuggestions", query=SuggestionQuery, answers={200: SuggestionList}, errors=(404,))
+@operation("listSuggestions", query=SuggestionQuery, answers={200: SuggestionList}, errors=(NotFound,))
 def list_suggestions(generation_id: str) -> Response:
     """The suggestions of a generation, in order.
 
@@ -149,7 +151,7 @@ def list_suggestions(generation_id: str) -> Response:
 
 
 @blueprint.post("/generations/<generation_id>/suggestions/review")
-@operation("reviewSuggestions", body=ReviewSuggestions, answers={200: SuggestionList}, errors=(404,))
+@operation("reviewSuggestions", body=ReviewSuggestions, answers={200: SuggestionList}, errors=(NotFound,))
 def review_suggestions(generation_id: str) -> Response:
     """Accept, edit or reject several suggestions, all or none.
 
@@ -165,7 +167,7 @@ def review_suggestions(generation_id: str) -> Response:
 
 
 @blueprint.patch("/suggestions/<suggestion_id>")
-@operation("reviewSuggestion", body=ReviewSuggestion, answers={200: Suggestion}, errors=(404,))
+@operation("reviewSuggestion", body=ReviewSuggestion, answers={200: Suggestion}, errors=(NotFound,))
 def review_suggestion(suggestion_id: str) -> Response:
     """Accept, edit or reject a suggestion.
 

@@ -13,6 +13,7 @@ from recto.api.operation import operation
 from recto.api.review_contract import PairPage, PairQuery, Suggestion
 from recto.db import jobs, starts, suggestions
 from recto.db.suggestions import FIRST, Place
+from recto.errors import NotFound
 
 blueprint = Blueprint("decks", __name__, url_prefix="/decks/<deck_id>")
 blueprint.before_request(require_user)
@@ -33,7 +34,7 @@ def allow_long_texts() -> None:
     "startDeckGeneration",
     body=StartDeckGeneration,
     answers={202: StartedGeneration},
-    errors=(404,),
+    errors=(NotFound,),
     headers={"Location": "Where to follow the generation."},
 )
 @idempotent
@@ -54,7 +55,7 @@ def start(deck_id: str) -> Response:
 
 
 @blueprint.get("/generation")
-@operation("getDeckGeneration", answers={200: DeckGeneration}, errors=(404,))
+@operation("getDeckGeneration", answers={200: DeckGeneration}, errors=(NotFound,))
 def show(deck_id: str) -> Response:
     """A deck's latest generation and how far it is.
 
@@ -66,7 +67,7 @@ def show(deck_id: str) -> Response:
 
 
 @blueprint.get("/pairs")
-@operation("listPairs", query=PairQuery, answers={200: PairPage}, errors=(404,))
+@operation("listPairs", query=PairQuery, answers={200: PairPage}, errors=(NotFound,))
 def pairs(deck_id: str) -> Response:
     """A deck's pairs, oldest first.
 

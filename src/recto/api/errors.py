@@ -7,6 +7,7 @@ from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException
 
 from recto.errors import (
+    AddressTooLong,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -18,7 +19,9 @@ from recto.errors import (
 )
 from recto.telemetry import log_failure
 
-_BY_STATUS = {error.status: error for error in (NotFound, MethodNotAllowed, PayloadTooLarge, UnsupportedMediaType)}
+_BY_STATUS = {
+    error.status: error for error in (NotFound, MethodNotAllowed, PayloadTooLarge, AddressTooLong, UnsupportedMediaType)
+}
 
 
 def register(app: Flask) -> None:
@@ -34,7 +37,7 @@ def failure(error: RectoError, *, retry_after_s: float | None = None, **details:
     ``retry_after_s`` replaces what the error itself says.
     """
     response = Response(
-        to_json({"error": _code(error), "message": error.message} | error.details | details),
+        to_json({"error": code(type(error), request.path), "message": error.message} | error.details | details),
         status=error.status,
         mimetype="application/json",
     )
@@ -45,11 +48,11 @@ def failure(error: RectoError, *, retry_after_s: float | None = None, **details:
     return response
 
 
-def _code(error: RectoError) -> str:
-    """Return the error's code; at ``/v1`` in the words of the apps that use it."""
-    if not request.path.removeprefix("/api").startswith("/v1/"):
+def code(error: type[RectoError], path: str) -> str:
+    """Return an error's code as callers of ``path`` read it; at ``/v1`` in the words of the apps that use it."""
+    if not path.removeprefix("/api").startswith("/v1/"):
         return error.code
-    if isinstance(error, UpstreamError):
+    if issubclass(error, UpstreamError):
         return "UPSTREAM_ERROR"
     return "VALIDATION_ERROR" if error.status == 400 else error.code.upper()
 

@@ -27,7 +27,7 @@ blueprint.before_request(require_user)
 
 
 @blueprint.post("/anki")
-@operation("exportAnki", body=ExportAnki, answers={200: "application/octet-stream"}, errors=(404,))
+@operation("exportAnki", body=ExportAnki, answers={200: "application/octet-stream"}, errors=(NotFound,))
 def anki() -> Response:
     """An Anki deck package of the given flashcards; nothing is kept.
 

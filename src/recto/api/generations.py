@@ -16,7 +16,7 @@ from recto.api.idempotency import answer_keeper_of_stream, idempotent
 from recto.api.limits import limited
 from recto.api.operation import operation
 from recto.db import generations
-from recto.errors import NotFound, RectoError
+from recto.errors import NotFound, RectoError, ReviewedHere, UpstreamError
 from recto.jobs import synchronous
 from recto.text.generate import Audience
 from recto.text.grounding import Grounding, Index
@@ -54,7 +54,7 @@ def in_the_form_asked_for(view: Callable[P, Response]) -> Callable[P, Response]:
     "createGeneration",
     body=contract.CreateGeneration,
     answers={200: contract.CreatedGeneration},
-    errors=(502,),
+    errors=(UpstreamError,),
     events="`proposal` with each of `flashcards_proposals` as soon as it is written; then `done` with `generation_id`, "
     "`generated_count`, `dropped` and `incomplete`.",
 )
@@ -149,7 +149,7 @@ def index() -> Response:
 
 
 @blueprint.get("/generations/<int:generation_id>")
-@operation("getGeneration", answers={200: contract.Generation}, errors=(404,))
+@operation("getGeneration", answers={200: contract.Generation}, errors=(NotFound,))
 def show(generation_id: int) -> Response:
     """One of the caller's generations.
 
@@ -162,7 +162,9 @@ def show(generation_id: int) -> Response:
 
 
 @blueprint.patch("/generations/<int:generation_id>")
-@operation("reportAccepted", body=contract.ReportAccepted, answers={200: contract.Generation}, errors=(404, 409))
+@operation(
+    "reportAccepted", body=contract.ReportAccepted, answers={200: contract.Generation}, errors=(NotFound, ReviewedHere)
+)
 def report_accepted(generation_id: int) -> Response:
     """Report how many of a generation's proposals the learner accepted.
 

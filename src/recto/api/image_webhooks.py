@@ -13,7 +13,15 @@ from recto.api.image_contract import Heard
 from recto.api.images import require_images
 from recto.api.operation import operation
 from recto.db import images
-from recto.errors import InvalidRequest, Unauthorized
+from recto.errors import (
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    RequestTimeout,
+    Unauthorized,
+    Unavailable,
+)
 from recto.providers import standard_webhooks
 from recto.providers.replicate import NotAPrediction, Prediction
 from recto.providers.standard_webhooks import InvalidSignature
@@ -23,7 +31,11 @@ blueprint.before_request(require_images)
 
 
 @blueprint.post("/replicate")
-@operation("hearOfPrediction", answers={200: Heard}, errors=(400, 401, 404, 408, 413, 429, 503))
+@operation(
+    "hearOfPrediction",
+    answers={200: Heard},
+    errors=(InvalidRequest, Unauthorized, NotFound, RequestTimeout, PayloadTooLarge, RateLimited, Unavailable),
+)
 def hear() -> Response:
     """Take a webhook of Replicate's, signed as Standard Webhooks has it.
 

@@ -34,7 +34,16 @@ from recto.db import images
 from recto.db.commit import Delayed
 from recto.db.failures import Failure
 from recto.db.images import ImageRow, NewImage
-from recto.errors import InvalidRequest, NotFound, RectoError, Unavailable, UpstreamError
+from recto.errors import (
+    IdempotencyKeyReused,
+    InvalidRequest,
+    NotFound,
+    PlanExceeded,
+    RectoError,
+    TooManyInFlight,
+    Unavailable,
+    UpstreamError,
+)
 from recto.images.modes import MODES, Wish
 from recto.images.pictures import Upload, read_upload
 from recto.jobs.images import LOOK_EVERY_S
@@ -67,7 +76,7 @@ blueprint.before_request(require_user)
     "createImage",
     body=CreateImage,
     answers={202: CreatedImage},
-    errors=(402, 404, 409, 422, 502),
+    errors=(PlanExceeded, NotFound, TooManyInFlight, IdempotencyKeyReused, UpstreamError),
     headers={
         "Location": "Where to follow the generation.",
         "Idempotent-Replayed": "`true` if the key was sent before, with the same fields and files.",
@@ -162,7 +171,7 @@ def _submit(held: Images, job_id: UUID, new: NewImage, uploads: list[Upload]) ->
 
 
 @blueprint.get("")
-@operation("listImages", query=ImageQuery, answers={200: ImagePage}, errors=(404,))
+@operation("listImages", query=ImageQuery, answers={200: ImagePage}, errors=(NotFound,))
 def index() -> Response:
     """The caller's pictures, newest first.
 
@@ -176,9 +185,9 @@ def index() -> Response:
 
 
 @blueprint.get("/<generation_id>")
-@operation("getImage", query=WaitQuery, answers={200: Image}, errors=(404,))
+@operation("getImage", query=WaitQuery, answers={200: Image}, errors=(NotFound,))
 def show(generation_id: str) -> Response:
-    """One picture; with `wait`, as soon as it is there.
+    """One picture, at once or as soon as it is there.
 
     `succeeded` is only said when its files are stored. Their addresses end after some time: ask again for new ones.
     """
@@ -207,7 +216,7 @@ def _look_up(job_id: UUID) -> bool:
 
 
 @blueprint.patch("/<generation_id>")
-@operation("cancelImage", body=CancelImage, answers={200: Image}, errors=(404,))
+@operation("cancelImage", body=CancelImage, answers={200: Image}, errors=(NotFound,))
 def cancel(generation_id: str) -> Response:
     """Cancel a picture's generation, at the provider too.
 
@@ -230,7 +239,7 @@ def _cancel_at_provider(held: Images, prediction_id: str) -> None:
 
 
 @blueprint.delete("/<generation_id>")
-@operation("deleteImage", answers={204: None}, errors=(400, 404))
+@operation("deleteImage", answers={204: None}, errors=(InvalidRequest, NotFound))
 def delete(generation_id: str) -> Response:
     """Delete a finished generation and its pictures.
 

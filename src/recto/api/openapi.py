@@ -12,7 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 from werkzeug.routing import IntegerConverter, Rule
 
-from recto.api import event_streams
+from recto.api import event_streams, examples, openapi_errors
 from recto.api.auth import require_user
 from recto.api.contract import Body, CreateGeneration, Error, Query
 from recto.api.operation import Operation
@@ -40,27 +40,6 @@ _STATUSES = {
     202: "Accepted: a worker does the rest.",
     204: "Done; the answer is empty.",
     304: "Nothing has changed.",
-    400: "`invalid_request`: the body or a parameter breaks a rule; the message says which.",
-    401: "`unauthorized`: no token, or one that is malformed, forged, expired or not a user's.",
-    402: "`LIMIT_EXCEEDED`: this month's pictures of the caller's plan are used up; `resetsAt` says until when.",
-    404: "`not_found`: there is no such record of the caller's.",
-    409: "`TOO_MANY_INFLIGHT`: one picture at a time. `in_progress`: the generation, the deck's or the one with the "
-    "same idempotency key is running. "
-    "`already_succeeded`: there is nothing to retry. `reviewed_here`: the suggestions are reviewed here, which counts "
-    "by itself.",
-    410: "`expired`: the generation can no longer be retried; its text has been erased.",
-    408: "`invalid_request`: the body did not arrive in time.",
-    413: "`invalid_request`: the body is larger than 256 KiB, of a deck by more than 12 bytes for each character that "
-    "its text may have, or than 31 MiB with pictures.",
-    414: "`invalid_request`: the address is too long.",
-    415: "`invalid_request`: the body is not JSON, nor a form where one may be sent.",
-    422: "`idempotency_key_reused`: the key was sent with another request.",
-    429: "`rate_limited`: the limit per user or per address is reached, a retry comes too soon, or too many bodies are "
-    "sent at once. `quota_exceeded`: this month's generations are used up.",
-    500: "`internal_error`: the database or the code failed.",
-    502: "`upstream_timeout`, `upstream_rate_limited`, `upstream_invalid_response` or `upstream_error`: the language "
-    "model's provider failed. The failure is recorded in the caller's generation error logs.",
-    503: "`unavailable`: the service cannot do its work at the moment.",
 }
 
 
@@ -99,11 +78,12 @@ _FORMS = {"Idempotency-Key": _KEY, "Last-Event-ID": {"type": "string", "pattern"
 def document(app: Flask, models: tuple[str, ...], bounds: Bounds) -> dict[str, Any]:
     """Return the OpenAPI document of the app's routes, for a service that allows these ``models`` and ``bounds``."""
     operations = list(_operations(app))
+    schemas = _schemas([operation for _, _, operation, _ in operations], models, bounds)
     paths: dict[str, dict[str, Any]] = {}
     for rule, method, operation, public in operations:
         path = re.sub(r"<(?:[^:<>]+:)?(\w+)>", r"{\1}", rule.rule)
         tag, _ = _TAGS[rule.endpoint.partition(".")[0]]
-        paths.setdefault(path, {})[method] = {"tags": [tag]} | _describe(rule, operation, public=public)
+        paths.setdefault(path, {})[method] = {"tags": [tag]} | _describe(rule, operation, schemas, public=public)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -120,7 +100,7 @@ def document(app: Flask, models: tuple[str, ...], bounds: Bounds) -> dict[str, A
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
-            "schemas": _schemas([operation for _, _, operation, _ in operations], models, bounds),
+            "schemas": schemas,
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -145,15 +125,13 @@ def _operations(app: Flask) -> Iterator[tuple[Rule, str, Operation, bool]]:
             yield rule, method.lower(), operation, public
 
 
-def _describe(rule: Rule, operation: Operation, *, public: bool) -> dict[str, Any]:
+def _describe(rule: Rule, operation: Operation, schemas: dict[str, Any], *, public: bool) -> dict[str, Any]:
     parameters = [*_in_path(rule), *_in_query(operation.query), *_in_header(operation)]
     common = _REQUEST_ID | (_RATE_LIMIT if operation.limited else {})
     done = common | {name: _header(description) for name, description in operation.headers.items()}
     if operation.idempotent:
         done |= _REPLAYED
-    schema = {"type": "string", "description": operation.events}
-    events = {event_streams.MEDIA_TYPE: {"schema": schema}} if operation.events else {}
-    errors = dict.fromkeys(_errors(operation, parameters, public=public), Error)
+    errors = openapi_errors.by_status(operation, parameters, rule.rule, public=public)
     described: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,
@@ -161,14 +139,23 @@ def _describe(rule: Rule, operation: Operation, *, public: bool) -> dict[str, An
         "responses": {
             str(status): {
                 "description": _STATUSES[status],
-                "headers": done if status < 400 else common | _ERROR_HEADERS.get(status, {}),
-                **({"content": _content(answer) | (events if status == 200 else {})} if answer else {}),
+                "headers": done,
+                **({"content": _answer(operation, status, answer, schemas)} if answer else {}),
             }
-            for status, answer in sorted((errors | dict(operation.answers)).items())
+            for status, answer in sorted(operation.answers.items())
+            if status < 400
+        }
+        | {
+            str(status): {
+                "description": openapi_errors.description(status, messages),
+                "headers": common | _ERROR_HEADERS.get(status, {}),
+                "content": _error(operation.answers.get(status), messages, schemas),
+            }
+            for status, messages in sorted(errors.items())
         },
     }
     if operation.body:
-        described["requestBody"] = {"required": True, "content": _with_files(operation.body)}
+        described["requestBody"] = {"required": True, "content": _with_files(operation.body, schemas)}
     if parameters:
         described["parameters"] = parameters
     if public:
@@ -176,37 +163,38 @@ def _describe(rule: Rule, operation: Operation, *, public: bool) -> dict[str, An
     return described
 
 
-def _errors(operation: Operation, parameters: list[dict[str, Any]], *, public: bool) -> set[int]:
-    """Return the statuses that follow from the declaration, beside those that it names."""
-    statuses = {414, 500, *operation.errors}
-    if not public:
-        statuses |= {401, 503}
-    # A key is kept with a hash of the body, also of one that no view reads.
-    if operation.body or operation.idempotent:
-        statuses |= {400, 408, 413, 429}
-    if operation.body:
-        statuses |= {415}
-    if operation.query or any(parameter["schema"].get("format") == "uuid" for parameter in parameters):
-        statuses |= {400}
-    if operation.limited:
-        statuses |= {429}
-    if operation.idempotent:
-        statuses |= {409, 422}
-    return statuses
+def _json(model: type[BaseModel]) -> dict[str, Any]:
+    return {"schema": {"$ref": _REF.format(model=model.__name__)}}
 
 
-def _content(answer: type[BaseModel] | str) -> dict[str, Any]:
+def _answer(
+    operation: Operation, status: int, answer: type[BaseModel] | str, schemas: dict[str, Any]
+) -> dict[str, Any]:
+    """Describe an answer; in place of JSON a 200 may have events."""
     if isinstance(answer, str):
-        return {answer: {}}
-    return {"application/json": {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
+        text = {"example": examples.of_text(operation.id, schemas)} if answer.startswith("text/") else {}
+        return {answer: text}
+    content = {"application/json": _json(answer) | {"example": examples.of_model(answer.__name__, schemas)}}
+    if operation.events and status == 200:
+        schema = {"type": "string", "description": operation.events}
+        content[event_streams.MEDIA_TYPE] = {"schema": schema, "example": examples.of_text(operation.id, schemas)}
+    return content
 
 
-def _with_files(body: type[Body]) -> dict[str, Any]:
+def _error(answer: type[BaseModel] | str | None, messages: dict[str, str], schemas: dict[str, Any]) -> dict[str, Any]:
+    """Describe an error, with an example for each of its codes."""
+    model = answer if isinstance(answer, type) else Error
+    example = examples.of_model(model.__name__, schemas)
+    each = {code: {"value": example | {"error": code, "message": text}} for code, text in messages.items()}
+    return {"application/json": _json(model) | {"examples": each}}
+
+
+def _with_files(body: type[Body], schemas: dict[str, Any]) -> dict[str, Any]:
     """Describe a body that may be a form, with its files."""
-    content = _content(body)
+    content = {"application/json": _json(body) | {"example": examples.of_model(body.__name__, schemas)}}
     if body.files:
         files = {name: {"type": "string", "format": "binary"} for name in body.files}
-        content["multipart/form-data"] = {"schema": content["application/json"]["schema"] | {"properties": files}}
+        content["multipart/form-data"] = {"schema": _json(body)["schema"] | {"properties": files}}
     return content
 
 
@@ -217,7 +205,8 @@ def _in_path(rule: Rule) -> Iterator[dict[str, Any]]:
         schema = (
             {"type": "integer", "minimum": 1, "maximum": 2**63 - 1} if number else {"type": "string", "format": "uuid"}
         )
-        yield {"name": name, "in": "path", "required": True, "schema": schema}
+        example = 123 if number else examples.of_parameter(name)
+        yield {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
 
 
 def _in_query(model: type[Query] | None) -> Iterator[dict[str, Any]]:

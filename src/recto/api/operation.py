@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel
 
 from recto.api.contract import Body, Query
+from recto.errors import RectoError
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -20,7 +21,7 @@ class Operation:
     summary: str
     description: str
     answers: Mapping[int, type[BaseModel] | str | None]
-    errors: tuple[int, ...]
+    errors: tuple[type[RectoError], ...]
     body: type[Body] | None
     query: type[Query] | None
     headers: Mapping[str, str]
@@ -43,7 +44,7 @@ def operation(
     operation_id: str,
     *,
     answers: Mapping[int, type[BaseModel] | str | None],
-    errors: tuple[int, ...] = (),
+    errors: tuple[type[RectoError], ...] = (),
     body: type[Body] | None = None,
     query: type[Query] | None = None,
     headers: Mapping[str, str] | None = None,
@@ -54,7 +55,7 @@ def operation(
 
     The view's docstring is what callers read: its first line is the summary, what follows the description.
 
-    ``answers``: by status the model of the answer, its media type, or None for an empty one. ``errors``: the statuses
+    ``answers``: by status the model of the answer, its media type, or None for an empty one. ``errors``: those
     that the document cannot know from the rest of the declaration, the route and its decorators. ``body`` and
     ``query``: what the view parses. ``headers``: what the answers carry; ``request_headers``: what may be sent; both
     by name, with a sentence each. ``events``: which events a 200 has, where they may be asked for in place of JSON.

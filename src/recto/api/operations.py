@@ -6,7 +6,6 @@ from uuid import UUID
 
 import psycopg
 from flask import Blueprint, Flask, Response, current_app, render_template, request
-from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import to_json
 
@@ -22,9 +21,10 @@ from recto.storage import keys
 from recto.telemetry import log, render_metrics
 from recto.text import deck
 
-# What the page loads is ours, and it talks to us alone. It holds no inline script or style.
+# What the pages load is ours, and they talk to us alone. They hold no inline script, and no inline style but those of
+# Scalar in /docs.
 _CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src {images}; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src {styles}; font-src 'self'; img-src {images}; connect-src 'self'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -48,7 +48,7 @@ def healthz() -> Response:
 
 
 @blueprint.get("/readyz")
-@operation("readyz", answers={200: Status}, errors=(503,))
+@operation("readyz", answers={200: Status}, errors=(Unavailable,))
 def readyz() -> Response:
     """Can requests be served?
 
@@ -94,9 +94,10 @@ def openapi_json() -> Response:
 
 
 @blueprint.get("/docs")
-def docs() -> ResponseReturnValue:
-    """Answer with the OpenAPI document for people."""
-    return render_template("docs.html", document=_document())
+def docs() -> Response:
+    """Answer with the OpenAPI document for people, who can try requests; it has a token where `recto dev` runs."""
+    html = render_template("docs.html", token=_development_token())
+    return Response(html, headers={"Cache-Control": "no-cache"})
 
 
 @blueprint.get("/")
@@ -144,7 +145,11 @@ def _document() -> dict[str, Any]:
 
 @blueprint.after_request
 def _protect(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY.format(images=_image_sources())
+    styles = "'self' 'unsafe-inline'" if request.path == "/docs" else "'self'"
+    policy = _CONTENT_SECURITY_POLICY.format(styles=styles, images=_image_sources())
+    response.headers["Content-Security-Policy"] = policy
+    if request.path.endswith(".gz"):  # whose name has a version
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

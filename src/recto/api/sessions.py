@@ -28,7 +28,7 @@ from recto.db.claims import Attempt
 from recto.db.jobs import JobRow
 from recto.db.suggestions import SuggestionRow
 from recto.db.usage import Usage as UsageRow
-from recto.errors import Expired, InProgress, RectoError
+from recto.errors import AlreadySucceeded, Expired, InProgress, NotFound, RectoError, UpstreamError
 from recto.jobs.outcomes import Failed, Succeeded
 from recto.jobs.run import run
 
@@ -37,7 +37,12 @@ blueprint.before_request(require_user)
 
 
 @blueprint.post("")
-@operation("createSession", body=StartGeneration, answers={200: CreatedSession, 502: FailedGeneration}, errors=(410,))
+@operation(
+    "createSession",
+    body=StartGeneration,
+    answers={200: CreatedSession, 502: FailedGeneration},
+    errors=(Expired, UpstreamError),
+)
 @idempotent
 @limited
 def create() -> Response:
@@ -55,7 +60,7 @@ def create() -> Response:
 @operation(
     "retryGeneration",
     answers={200: CreatedSession, 202: RetriedGeneration, 502: FailedGeneration},
-    errors=(404, 410),
+    errors=(NotFound, AlreadySucceeded, Expired, UpstreamError),
     headers={"Preference-Applied": "`respond-async`, if it was preferred."},
     request_headers={"Prefer": "`respond-async`: have it run in the background."},
 )
