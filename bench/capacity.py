@@ -105,7 +105,7 @@ def _ends(measured: dict[str, Any]) -> list[tuple[float, str, str]]:
         (
             DISK_GB * 1e9 / month / MINUTES_A_MONTH,
             f"{DISK_GB} GB of disk, after a month",
-            "a shorter `RETENTION_DAYS`; old records erased; a larger disk",
+            "a shorter `RETENTION_DAYS`; `recto prune`; a larger disk",
         ),
         (WEB * IN_FLIGHT * 60 / MEAN_S / (1 - JOBS), f"{WEB} × {IN_FLIGHT:,} requests in flight", "more web processes"),
         (WEB * 60e3 / many["cpu_ms"], f"{WEB} web processes' cores", "more web processes, on more machines"),
