@@ -142,23 +142,6 @@ def test_a_footnote_mark_is_neither_asked_for_nor_shown():
     assert card["back"] not in {"2", "4"}
 
 
-@pytest.mark.parametrize(
-    ("text", "dull"),
-    [
-        ("The treaty was signed on Monday by the ministers of the two states of Europe in Vienna.", "Monday"),
-        ("The rest of Section 3 is about the cells of the plants.", "3"),
-        ("Am 2. Mai beschrieb Brecht die Stadt.", "2"),
-    ],
-)
-def test_no_gap_is_made_at_a_day_or_a_reference(text, dull):
-    assert dull not in [card["back"] for limit in (1, 15) for card in propose(text, limit)]
-
-
-def test_a_citation_leaves_no_space_before_the_full_stop():
-    [card] = propose("Stanley Miller described it in public [1961].", 15)
-    assert card["front"] == "____ described it in public."
-
-
 def test_a_language_without_rules_gets_no_foreign_words():
     text = "Der Rhein ist etwa 1233 Kilometer lang und entspringt in den Schweizer Alpen."
     [card] = propose(text, 15)

@@ -10,7 +10,8 @@ failure of a real provider. It never stands in for a provider that failed, and i
     chat.py         the protocol: requests, answers, errors; streams.py sends answers as they are written and has
                     what goes wrong with that; generations.py remembers what became of each call, prices.py tells
                     what a call will cost
-    extractive.py   a text → proposals; grammar.py is its half about languages
+    extractive.py   a text → proposals: its whole sentences (whole.py) give questions (grammar.py) and gaps (gaps.py);
+                    languages.py and dates.py have the words for it
     invented.py     a topic → proposals
     replicate.py    Replicate's API and its faults; predictions.py is a prediction's life, picture.py draws
 """

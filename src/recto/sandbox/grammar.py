@@ -35,7 +35,7 @@ _INNER = (
     r"(?!(?:that|if|when|because|says?|said|thinks?|thought|believed?|knew|knows?|saw|sees|had|has|have|was|were|is"
     r"|are|did|does|could|would|will|can|as|but|so|than|which|who)\b)"
 )
-_SUBJECT = rf"{_ANAPHORA}(?P<subject>{_WORD}(?: {_INNER}{_WORD}){{0,6}}?)(?: \([^()]*\))?"
+_SUBJECT = rf"{_ANAPHORA}(?P<subject>{_WORD}(?: {_INNER}{_WORD}){{0,6}}?)(?<!\band)(?: \([^()]*\))?"
 _END = r"(?=[;:—]| – |,\s(?:but|while|although|though|whereas|yet|and (?:it|he|she|they))\s|$)"
 _REST = rf"(?:[^;:—,]{{0,240}}?(?=, and )|[^;:—]{{0,240}}?{_END})"  # ", and" ends a clause, unless commas list
 _NAME = r"[A-Z][\w’'-]+(?: (?:(?:of|de|van|von|da|di) )?[A-Z][\w’'.-]*){1,3}"
@@ -50,8 +50,9 @@ _PERSON = (
     r"(?:m[ae]n|wom[ae]n|child|boy|girl|son|daughter|wife|husband|king|queen|emperor|empress|prince|princess|ruler"
     r"|president|minister|politician|general|soldier|sailor|explorer|poet|writer|author|novelist|painter|artist"
     r"|composer|musician|scientist|physicist|chemist|biologist|botanist|naturalist|astronomer|mathematician"
-    r"|philosopher|historian|economist|engineer|inventor|doctor|physician|teacher|lawyer|merchant|manufacturer|monk|priest"
-    r"|bishop|saint|farmer|servant|widow|captain|leader|founder)s?\b"
+    r"|philosopher|historian|economist|engineer|inventor|doctor|physician|teacher|merchant|manufacturer|monk|priest"
+    r"|bishop|saint|farmer|servant|widow|captain|leader|founder"
+    r"|scholar|linguist|lawyer|judge|nurse|surgeon|architect|sculptor|singer|act(?:or|ress)|officer|knight|pope|pharaoh)s?\b"
 )
 _PARTICIPLE = (
     r"(?:first |finally |officially |\w+ly )?(?:[a-z]+ed|born|built|made|won|lost|found|sold|sent|given"
@@ -149,7 +150,7 @@ _ENGLISH = (
 
 _PL_SUBJECT = (
     r"(?!(?i:to|on|ona|ono|oni|one|jego|jej|ich|ten|ta|te|ci|tak|nie|czy|jak|gdy|kiedy|gdzie|co|kto|który|która"
-    r"|w|we|na|z|ze|do|od|po|pod|przy|przez|dla|bez|ale|a|i|oraz|bo|więc|był|było|była|jednym|jedną)\b)"
+    r"|w|we|na|z|ze|do|od|po|pod|przy|przez|dla|bez|za|mimo|o|u|ale|a|i|oraz|bo|więc|był|było|była|jednym|jedną)\b)"
     rf"(?P<subject>{_WORD}(?: (?!(?:że|który|która|które|gdy|bo|jak)\b){_WORD}){{0,5}}?)(?: \([^()]*\))?"
 )
 _PL_MONTH = r"(?:stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|września|października|listopada|grudnia)"
