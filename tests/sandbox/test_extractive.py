@@ -75,6 +75,13 @@ def card_for(sentence, language):
         ("en", "“Where is the key?” asked Tobias.", "Who said this: “Where is the key?”", "Tobias"),
         ("en", "Water boils at 100 °C at sea level.", "Complete: Water boils at ____ at sea level.", "100 °C"),
         ("pl", "Mieszko I był pierwszym władcą Polski.", "Kim był Mieszko I?", "pierwszym władcą Polski"),
+        (
+            "en",
+            "Inflation is a sustained rise in the general level of prices.",
+            "What is Inflation?",
+            "a sustained rise in the general level of prices",
+        ),
+        ("pl", "Rybosomy są miejscem syntezy białek.", "Czym są Rybosomy?", "miejscem syntezy białek"),
         ("pl", "Sejm to zgromadzenie posłów.", "Co to jest Sejm?", "zgromadzenie posłów"),
         ("pl", "W 966 roku książę przyjął chrzest.", "Co wydarzyło się w 966 roku?", "książę przyjął chrzest"),
         (
@@ -122,6 +129,19 @@ def test_list_items_become_questions_about_their_terms():
 def test_a_capital_that_only_the_start_of_the_sentence_gives_is_taken_back():
     text = "Photosynthesis is the process that feeds plants. The leaves are where photosynthesis happens."
     assert propose(text, 15)[0]["front"] == "What is photosynthesis?"
+
+
+def test_a_name_keeps_the_capital_that_its_first_word_has_lost_elsewhere():
+    text = "New Zealand is a country of islands. A new law of the land is the work of the people."
+    assert propose(text, 15)[0]["front"] == "What is New Zealand?"
+
+
+def test_no_question_is_asked_for_what_something_is_not():
+    assert not [
+        card
+        for card in propose("丝绸之路不是一条路，而是由许多绿洲和驿站组成的网络。", 15)
+        if "不是____" in card["front"]
+    ]
 
 
 def test_abbreviations_and_initials_do_not_end_a_sentence():

@@ -22,6 +22,8 @@ def answers(text, language="en"):
         ("The work has more than 17 000 articles on every subject.", ["17 000"]),
         ("The priests praised King Ptolemy V. Epiphanes for lower taxes.", ["King Ptolemy V. Epiphanes"]),
         ("The law goes back to Friedrich Carl von Savigny and others.", ["Friedrich Carl von Savigny"]),
+        ("Every one of the states looks to the United States for help.", ["United States"]),
+        ("The epidemic of 1848–49 killed 14,137 people in the capital.", ["14,137 people"]),
         ("The reaction keeps the gas at 35 °C for an hour or so.", ["35 °C"]),
     ],
 )
@@ -69,6 +71,7 @@ def test_a_single_german_noun_is_asked_for_if_the_text_repeats_it():
         ("訳は2008年11月1日に刊行された。", ["2008年11月1日"]),
         ("違いは第3章で述べる。", []),
         ("齿轮有720个齿。", ["720个"]),
+        ("白马寺建于公元68年。", ["公元68年"]),
     ],
 )
 def test_a_script_without_spaces_is_asked_for_quotes_numbers_and_terms(sentence, asked):

@@ -23,13 +23,14 @@ _BARRED = re.compile(
     rf"|(?:\S+\s)?\S*{_SIGN}\S*(?:\s\S+)?|https?:\S+"
 )
 _NUMBER = re.compile(
-    r"(?<![\w.,:/§$€£¥-])(?:[$€£¥]\s?)?(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d+(?:[.,:]\d+)*)"
+    r"(?<![\w.,:/§$€£¥–-])(?:[$€£¥]\s?)?(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d+(?:[.,:]\d+)*)"
     r"(?P<unit>\s?(?:%|°C|°F|‰)|(?:\s(?:hundred|thousand|million|billion|trillion|tys\.|mln|mld|BCE?|AD|CE))?"
     r"(?:\s(?:years?|months?|weeks?|days?|hours?|minutes?|seconds?|met(?:er|re)s?|kilomet(?:er|re)s?|miles?"
     r"|feet|inches|tonn?e?s?|kilograms?|pounds?|degrees|percent|per cent|people|km|cm|mm|kg|lat|dni|metrów"
-    r"|kilometrów|osób|ludzi|procent)\b)?)(?![\w%/²³])"
+    r"|kilometrów|osób|ludzi|procent)\b)?)(?![\w%/²³]|[–-]\d)"
 )
-_LABEL = re.compile(r"(?:[^\W\d_a-zà-ÿ][^\W_]*|[^\W\d_]+\.|§)\s$")  # what a number follows that only tells its place
+# What a number of one or two digits follows that only tells its place.
+_LABEL = re.compile(r"(?:[^\W\d_a-zà-ÿ][^\W_]*|[^\W\d_]+\.|\d\s(?:and|und|et|y|i))\s$")
 _LABELLED = re.compile(
     r"(?:\b(?i:section|chapter|figure|table|page|article|chapitre|rozdział|capítulo)|§|\b(?:Abs|Art|Nr|No|p|S)\.)\s$"
 )
@@ -46,7 +47,7 @@ _PART = re.compile(r"(?:[IVX]|[IVXLC]{2,}e?|Ier|[^\W\d_a-zà-ÿ](?=\.))(?!\w)")
 _PARTICLES = frozenset(["von", "van", "de", "du", "da", "di", "del", "della", "la", "le", "of"])
 _QUOTED = re.compile(r"[《「『“]([^《》「」『』“”]{2,20})[》」』”]")
 _UNSPACED_NUMBER = re.compile(
-    r"(?<![\d.,第])(?:\d+年(?:\d+月(?:\d+日)?)?"
+    r"(?<![\d.,第])(?:(?:公元前?)?\d+年(?:\d+月(?:\d+日)?)?"
     r"|(?:\d[\d,.]*[万亿億]?|[一二两三四五六七八九十百千万亿億]{2,})多?(?:%|平方公里|公里|公斤|厘米|毫米|[个個種种幅座位名次人天米里倍岁歳册卷条吨克度元帖首冊巻話]))(?![（(])"
 )
 _TERM = re.compile(
@@ -57,7 +58,7 @@ _CLAUSE = re.compile(r"[^\s，、；：。！？,;:“”「」『』《》（�
 _DULL = re.compile(
     r"(?i:another|because|between|himself|herself|however|nothing|perhaps|several|something|themselves|therefore"
     r"|thought|through|together|towards|without|although|bardzo|dlatego|jednak|jeszcze|również|wszystko"
-    r"|zwischen|während|besonders|mehrere|verschieden\w*|plusieurs|pendant|toujours|lorsque|durante|siempre|algun[ao]s"
+    r"|zwischen|während|besonders|mehrere|verschieden\w*|plusieurs|quelques|pendant|toujours|lorsque|durante|siempre|algun[ao]s"
     r"|\w+(?:ly|ing|ed|ment|mente))"
 )
 
@@ -143,12 +144,13 @@ def _runs(text: str, spans: list[tuple[int, int]], words: Vocabulary) -> Iterato
     run: list[tuple[int, int]] = []
     for index, (start, end) in enumerate([*spans, (len(text), len(text))]):
         word = text[start:end]
+        goes_on = word.lower() in _PARTICLES or _is_name(word, frozenset())
         begins = bool(_PART.match(text, start)) or (
             _is_name(word, words.lower)
             and text[end : end + 2] != ". "  # a title
             and (index > 0 or words.counts[word] > 1 or (text[spans[1][0]].isupper() and not _STARTER.fullmatch(word)))
         )
-        if run and not (word and _joins(text, run[-1], start) and (begins or word.lower() in _PARTICLES)):
+        if run and not (word and _joins(text, run[-1], start) and (begins or goes_on)):
             yield from _trimmed(text, run)
             run = []
         if begins or run:

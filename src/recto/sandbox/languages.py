@@ -26,7 +26,7 @@ _WORDS = {
         "der die das und ist nicht ein eine von dem den",
         r"aber|und|oder|denn|doch|so|auch|dann|danach|daher|damals|dort|hier|deshalb|deswegen|seither|seitdem|erst",
         r"jene[mnrs]?|solche[mnrs]?|sein(?:e[mnrs]?)?|ihr(?:e[mnrs]?)?|unser(?:e[mnrs]?)?",
-        r"er|sie|es|ihn|ihm|ihr|ihnen|wir|ich|dies(?:e[mnrs]?)?|da(?:bei|durch|für|mit|nach|raus|rin|rum|von|zu|gegen)"
+        r"er|sie|es|ihn|ihm|ihr|ihnen|wir|ich|dies(?:e[mnrs]?)?|da(?:bei|durch|für|mit|nach|raus|rin|rum|von|zu|gegen|hin)"
         r"|also|jedoch|hingegen",
     ),
     "fr": _Words(
@@ -47,7 +47,7 @@ _WORDS = {
         r"ale|lecz|a|i|tam|tu|tak|wtedy|także|też|dlatego|ponadto|jest|są|to|mimo to"
         r"|\w*[aiyęąe](?:ł|ła|ło|li|ły)",  # a verb whose subject is in the sentence before
         r"tak[aie]|jego|jej|ich|nasz[aey]?",
-        r"on|ona|ono|oni|one|mu|go|im|nim|nią|nich|niego|niej|ten|ta|te|ci|tego|tej|tym|tych|temu|tę|tą"
+        r"on|ona|ono|oni|one|je|mu|go|im|nim|nią|nich|niego|niej|ten|ta|te|ci|tego|tej|tym|tych|temu|tę|tą"
         r"|(?:o|na|za|po|przez) to|więc|zatem|jednak|natomiast|zaś",
     ),
 }
