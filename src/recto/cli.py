@@ -25,7 +25,14 @@ from recto.root import GUNICORN
 from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import CHUNKS_PER_SECOND
 from recto.sandbox.server import start as start_sandbox
-from recto.settings import DatabaseSettings, DevelopmentSettings, ProviderSettings, SettingsError, WorkerSettings
+from recto.settings import (
+    SANDBOX_KEY,
+    DatabaseSettings,
+    DevelopmentSettings,
+    ProviderSettings,
+    SettingsError,
+    WorkerSettings,
+)
 from recto.telemetry import configure_logging
 from recto.text.chapter import Chapter
 from recto.text.chapter import write as write_chapter
@@ -212,7 +219,7 @@ def generate(
         if use_sandbox:
             provider = started.enter_context(start_sandbox())
             settings = ProviderSettings.load(
-                openrouter_api_key="sandbox",
+                openrouter_api_key=SANDBOX_KEY,
                 openrouter_base_url=provider.base_url,
                 openrouter_model=model or "sandbox/extractive",
             )

@@ -23,7 +23,7 @@ from recto.db import embedded, migrations
 from recto.root import GUNICORN, ROOT
 from recto.sandbox.predictions import SIGNING_SECRET
 from recto.sandbox.server import start as start_sandbox
-from recto.settings import DevelopmentSettings
+from recto.settings import SANDBOX_KEY, DevelopmentSettings
 from recto.times import Times
 
 USER_ID = UUID("00000000-0000-4000-8000-000000000001")
@@ -64,7 +64,7 @@ def run(settings: DevelopmentSettings, *, port: int) -> None:
             if settings.openrouter_api_key is None or settings.replicate_api_token is None:
                 provider = started.enter_context(start_sandbox())
                 if settings.openrouter_api_key is None:
-                    environment |= {"OPENROUTER_API_KEY": "sandbox", "OPENROUTER_BASE_URL": provider.base_url}
+                    environment |= {"OPENROUTER_API_KEY": SANDBOX_KEY, "OPENROUTER_BASE_URL": provider.base_url}
                     environment.setdefault("OPENROUTER_MODEL", "sandbox/extractive")
                 if settings.replicate_api_token is None:
                     environment |= {

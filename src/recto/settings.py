@@ -24,6 +24,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Schema = Literal["public", "recto"]
 
+SANDBOX_KEY = "sandbox"  # what Recto gives the sandbox, which wants a key
+
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}")
 _LIMIT_STORE = re.compile(r"(redis|valkey)(s|\+unix)?://")
 
@@ -114,6 +116,11 @@ class ProviderSettings(_Environment):
     max_front_characters: Annotated[int, Field(ge=1, le=10_000)] = 200
     max_back_characters: Annotated[int, Field(ge=1, le=10_000)] = 500
     deck_max_characters: Annotated[int, Field(ge=10_000, le=1_000_000)] = 200_000
+
+    @cached_property
+    def uses_sandbox(self) -> bool:
+        """Whether the sandbox answers: Recto started it and gave it its key, or the model is one that only it has."""
+        return self.openrouter_api_key.get_secret_value() == SANDBOX_KEY or self.openrouter_model.startswith("sandbox/")
 
 
 class WorkerSettings(DatabaseSettings, ProviderSettings):

@@ -239,6 +239,20 @@ def test_a_request_leaves_nothing_in_the_log_lines_of_the_next(client):
     assert structlog.contextvars.get_contextvars() == {}
 
 
+@pytest.mark.parametrize(
+    ("changes", "says_so"),
+    [
+        ({"openrouter_model": "sandbox/extractive"}, True),
+        ({"openrouter_model": "openai/gpt-4o-mini", "openrouter_api_key": "sandbox"}, True),
+        ({"openrouter_model": "openai/gpt-4o-mini"}, False),
+    ],
+    ids=["its model", "its key", "another provider"],
+)
+def test_the_page_says_that_cards_are_by_rule_where_the_sandbox_makes_them(open_client, changes, says_so):
+    page = open_client(**changes).app.test_client().get("/").text
+    assert ("these cards are made by rule, not by a model" in page) == says_so
+
+
 def test_the_pages_sign_in_the_development_user_on_this_machine_alone(client, open_client):
     app = open_client(development_user=client.user_id).app
     for page in ("/", "/docs"):

@@ -203,6 +203,14 @@ def test_a_file_that_cannot_be_read_is_explained_and_the_text_stays(page, name, 
     expect(page.get_by_label("Your text")).to_have_value("Mine.")
 
 
+def test_where_the_sandbox_makes_the_cards_the_page_says_so_beside_them(page):
+    note = page.get_by_text("Sandbox: these cards are made by rule, not by a model.")
+    expect(note).to_be_hidden()
+    cards = generate(page)
+    expect(note).to_be_visible()
+    assert note.bounding_box()["y"] < cards.first.bounding_box()["y"]
+
+
 # The token
 
 

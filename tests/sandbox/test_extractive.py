@@ -75,6 +75,13 @@ def card_for(sentence, language):
         ("en", "“Where is the key?” asked Tobias.", "Who said this: “Where is the key?”", "Tobias"),
         ("en", "Water boils at 100 °C at sea level.", "Complete: Water boils at ____ at sea level.", "100 °C"),
         ("pl", "Mieszko I był pierwszym władcą Polski.", "Kim był Mieszko I?", "pierwszym władcą Polski"),
+        (
+            "en",
+            "Inflation is a sustained rise in the general level of prices.",
+            "What is Inflation?",
+            "a sustained rise in the general level of prices",
+        ),
+        ("pl", "Rybosomy są miejscem syntezy białek.", "Czym są Rybosomy?", "miejscem syntezy białek"),
         ("pl", "Sejm to zgromadzenie posłów.", "Co to jest Sejm?", "zgromadzenie posłów"),
         ("pl", "W 966 roku książę przyjął chrzest.", "Co wydarzyło się w 966 roku?", "książę przyjął chrzest"),
         (
@@ -124,6 +131,19 @@ def test_a_capital_that_only_the_start_of_the_sentence_gives_is_taken_back():
     assert propose(text, 15)[0]["front"] == "What is photosynthesis?"
 
 
+def test_a_name_keeps_the_capital_that_its_first_word_has_lost_elsewhere():
+    text = "New Zealand is a country of islands. A new law of the land is the work of the people."
+    assert propose(text, 15)[0]["front"] == "What is New Zealand?"
+
+
+def test_no_question_is_asked_for_what_something_is_not():
+    assert not [
+        card
+        for card in propose("丝绸之路不是一条路，而是由许多绿洲和驿站组成的网络。", 15)
+        if "不是____" in card["front"]
+    ]
+
+
 def test_abbreviations_and_initials_do_not_end_a_sentence():
     text = "Mrs. Pettigrew met Dr. J. Harrow near St. Albans in the autumn of 1847. The rain was of no use to them."
     assert propose(text, 1)[0]["front"] == "Complete: " + text.split(" The rain")[0].replace("1847", "____")
@@ -140,23 +160,6 @@ def test_a_footnote_mark_is_neither_asked_for_nor_shown():
     [card] = propose(text, 15)
     assert "[" not in card["front"]
     assert card["back"] not in {"2", "4"}
-
-
-@pytest.mark.parametrize(
-    ("text", "dull"),
-    [
-        ("The treaty was signed on Monday by the ministers of the two states of Europe in Vienna.", "Monday"),
-        ("The rest of Section 3 is about the cells of the plants.", "3"),
-        ("Am 2. Mai beschrieb Brecht die Stadt.", "2"),
-    ],
-)
-def test_no_gap_is_made_at_a_day_or_a_reference(text, dull):
-    assert dull not in [card["back"] for limit in (1, 15) for card in propose(text, limit)]
-
-
-def test_a_citation_leaves_no_space_before_the_full_stop():
-    [card] = propose("Stanley Miller described it in public [1961].", 15)
-    assert card["front"] == "____ described it in public."
 
 
 def test_a_language_without_rules_gets_no_foreign_words():

@@ -7,6 +7,7 @@ import openrouter
 import pytest
 from openrouter.errors import NotFoundResponseError, TooManyRequestsResponseError
 
+from recto.sandbox.faults import FAULTS
 from recto.sandbox.server import start
 
 TEXT = "The steam engine is a machine that turns heat into motion. François Arago was a physicist."
@@ -84,3 +85,46 @@ def test_openrouters_client_reads_what_is_remembered(of_openrouter):
     assert (told.total_cost, told.model, told.cancelled) == (answer.usage.cost, "some/model", False)
     with pytest.raises(NotFoundResponseError):
         of_openrouter.generations.get_generation(id="gen-of-nobody")
+
+
+def test_openrouters_client_reads_which_models_there_are(of_openrouter):
+    page = of_openrouter.models.list()
+    models = {model.id: model for model in page.result.data}
+    assert page.next() is None
+    assert list(models) == ["sandbox/extractive", *(f"sandbox/{name}" for name in FAULTS)]
+    model = models["sandbox/extractive"]
+    assert float(model.pricing.prompt) == float(model.pricing.completion) == 0.001
+    assert {"max_tokens", "response_format"} <= set(model.supported_parameters)
+    assert model.context_length == model.top_provider.context_length > 0
+    assert models["sandbox/http-429"].description == FAULTS["http-429"].description
+
+
+def test_openrouters_client_reads_a_models_endpoints(of_openrouter):
+    [endpoint] = of_openrouter.endpoints.list(author="some", slug="model").data.endpoints
+    assert (endpoint.model_id, float(endpoint.pricing.completion)) == ("some/model", 0.001)
+
+
+@pytest.mark.filterwarnings("ignore:.*DEPRECATED:DeprecationWarning")  # the key's rate limit is, and has to be there
+def test_openrouters_client_reads_what_the_key_and_the_account_have_spent(of_openrouter):
+    def spent():
+        key, account = of_openrouter.api_keys.get_current_key_metadata().data, of_openrouter.credits.get_credits().data
+        assert (key.limit, key.limit_remaining, key.usage_daily) == (None, None, key.usage)
+        assert account.total_usage == key.usage < account.total_credits
+        return key.usage
+
+    before = spent()
+    cost = of_openrouter.chat.send(model="some/model", messages=MESSAGES).usage.cost
+    assert spent() - before == pytest.approx(cost)
+    assert cost > 0
+
+
+def test_openrouters_client_is_obeyed_in_how_long_an_answer_may_be(of_openrouter):
+    answer = of_openrouter.chat.send(model="some/model", messages=MESSAGES, max_tokens=9)
+    assert (answer.model, answer.choices[0].finish_reason, answer.usage.completion_tokens) == (
+        "some/model",
+        "length",
+        9,
+    )
+    assert len(answer.choices[0].message.content) == 9 * 4
+    with of_openrouter.chat.send(model="some/model", messages=MESSAGES, max_tokens=9, stream=True) as stream:
+        assert [choice.finish_reason for chunk in stream for choice in chunk.choices][-1] == "length"

@@ -10,6 +10,9 @@ from recto.text.sentences import sentences
     [
         ["Am 3. Dezember 1967 schlug es.", "Es war das 19. Jahrhundert.", "Er wog 12.", "Das war viel."],
         ["Nach Art. 1 Abs. 1 GG gilt z. B. die Würde.", "Sie gilt immer."],
+        ["Es hält bei 35 °C.", "Das gilt sog. Puffern.", "Rom wurde 753 v. Chr. Hauptstadt.", "Siehe Kap. 4 dazu."],
+        ["El maíz, p. ej. el de México, crece.", "La regla α = n / m.", "Vale siempre."],
+        ["Ks. Jan Dzierżon hodował pszczoły.", "Patrz rozdz. 5 książki."],
         ["W 1652 r. Siciński zerwał sejm.", "Miał 12 tys. żołnierzy."],
         ["Менделеев родился в 1834 г. в Тобольске.", "А. С. Пушкин был старше."],
         ["Dr. Snow drew a map.", "Who was he?", "“A doctor!”", "So it was…", "It ended."],

@@ -110,6 +110,7 @@ def page() -> Response:
         most_cards=held.bounds.proposals,
         deck_characters=held.settings.deck_max_characters,
         deck_cards=deck.MAX_COUNT,
+        sandbox=held.settings.uses_sandbox,
         token=_development_token(),
     )
     return Response(html, headers={"Cache-Control": "no-cache"})

@@ -8,9 +8,10 @@ failure of a real provider. It never stands in for a provider that failed, and i
                     an answer that comes in steps is described
     forms.py        any cards, as models write them in place of the JSON that was asked for
     chat.py         the protocol: requests, answers, errors; streams.py sends answers as they are written and has
-                    what goes wrong with that; generations.py remembers what became of each call, prices.py tells
-                    what a call will cost
-    extractive.py   a text → proposals; grammar.py is its half about languages
+                    what goes wrong with that; generations.py remembers what became of each call, catalogue.py
+                    lists models and prices, the key and the credits
+    extractive.py   a text → proposals: its whole sentences (whole.py) give questions (grammar.py) and gaps (gaps.py);
+                    languages.py and dates.py have the words for it
     invented.py     a topic → proposals
     replicate.py    Replicate's API and its faults; predictions.py is a prediction's life, picture.py draws
 """

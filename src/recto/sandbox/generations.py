@@ -131,6 +131,12 @@ class Generations:
         return found if told else None
 
     @property
+    def cost(self) -> float:
+        """What the calls that are remembered have cost together, in dollars."""
+        with self._lock:
+            return round(sum(generation.cost for generation in self._kept.values()), 9)
+
+    @property
     def cancelled(self) -> list[Generation]:
         """The streams whose client left before their end, in the order in which they began."""
         with self._lock:

@@ -35,7 +35,7 @@ _INNER = (
     r"(?!(?:that|if|when|because|says?|said|thinks?|thought|believed?|knew|knows?|saw|sees|had|has|have|was|were|is"
     r"|are|did|does|could|would|will|can|as|but|so|than|which|who)\b)"
 )
-_SUBJECT = rf"{_ANAPHORA}(?P<subject>{_WORD}(?: {_INNER}{_WORD}){{0,6}}?)(?: \([^()]*\))?"
+_SUBJECT = rf"{_ANAPHORA}(?P<subject>{_WORD}(?: {_INNER}{_WORD}){{0,6}}?)(?<!\band)(?: \([^()]*\))?"
 _END = r"(?=[;:—]| – |,\s(?:but|while|although|though|whereas|yet|and (?:it|he|she|they))\s|$)"
 _REST = rf"(?:[^;:—,]{{0,240}}?(?=, and )|[^;:—]{{0,240}}?{_END})"  # ", and" ends a clause, unless commas list
 _NAME = r"[A-Z][\w’'-]+(?: (?:(?:of|de|van|von|da|di) )?[A-Z][\w’'.-]*){1,3}"
@@ -50,9 +50,11 @@ _PERSON = (
     r"(?:m[ae]n|wom[ae]n|child|boy|girl|son|daughter|wife|husband|king|queen|emperor|empress|prince|princess|ruler"
     r"|president|minister|politician|general|soldier|sailor|explorer|poet|writer|author|novelist|painter|artist"
     r"|composer|musician|scientist|physicist|chemist|biologist|botanist|naturalist|astronomer|mathematician"
-    r"|philosopher|historian|economist|engineer|inventor|doctor|physician|teacher|lawyer|merchant|manufacturer|monk|priest"
-    r"|bishop|saint|farmer|servant|widow|captain|leader|founder)s?\b"
+    r"|philosopher|historian|economist|engineer|inventor|doctor|physician|teacher|merchant|manufacturer|monk|priest"
+    r"|bishop|saint|farmer|servant|widow|captain|leader|founder"
+    r"|scholar|linguist|lawyer|judge|nurse|surgeon|architect|sculptor|singer|act(?:or|ress)|officer|knight|pope|pharaoh)s?\b"
 )
+_NO_PREPOSITION = r"(?!(?:of|in|on|for|to|from|by|at|with|that|which)\b)"
 _PARTICIPLE = (
     r"(?:first |finally |officially |\w+ly )?(?:[a-z]+ed|born|built|made|won|lost|found|sold|sent|given"
     r"|written|taken|held|laid|begun|broken|chosen|shot|cut|led|fought|brought|caught|torn|drawn|put)\b"
@@ -80,7 +82,7 @@ _ENGLISH = (
     ),
     _rule(
         0,
-        rf"{_SUBJECT} {_BE} (?P<answer>(?:an?|the|one of) (?:{_WORD},? ){{0,4}}?{_PERSON}{_REST})",
+        rf"{_SUBJECT} {_BE} (?P<answer>(?:an?|the|one of) (?:{_NO_PREPOSITION}{_WORD},? ){{0,4}}?{_PERSON}{_REST})",
         "Who {verb} {subject}?",
     ),
     _rule(
@@ -149,14 +151,14 @@ _ENGLISH = (
 
 _PL_SUBJECT = (
     r"(?!(?i:to|on|ona|ono|oni|one|jego|jej|ich|ten|ta|te|ci|tak|nie|czy|jak|gdy|kiedy|gdzie|co|kto|który|która"
-    r"|w|we|na|z|ze|do|od|po|pod|przy|przez|dla|bez|ale|a|i|oraz|bo|więc|był|było|była|jednym|jedną)\b)"
+    r"|w|we|na|z|ze|do|od|po|pod|przy|przez|dla|bez|za|mimo|o|u|ale|a|i|oraz|bo|więc|był|było|była|jednym|jedną)\b)"
     rf"(?P<subject>{_WORD}(?: (?!(?:że|który|która|które|gdy|bo|jak)\b){_WORD}){{0,5}}?)(?: \([^()]*\))?"
 )
 _PL_MONTH = r"(?:stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|września|października|listopada|grudnia)"
 _PL_YEAR = r"\d{3,4} (?:roku|r\.)(?! (?:przed|p\.))"
 _PL_PERSON = (
-    r"(?:\w+ ){0,3}?(?:władc|król|książ|księ|cesarz|papież|poet|pisar|malarz|uczon|chemi[kc]|fizyk|astronom|wod"
-    r"|het|polityk|żołnierz|naukow|kompozytor|lekarz|biskup|syn|cór|żon|ojc|matk|brat|siostr|twórc)\w*"
+    r"(?:\w+ ){0,3}?(?:władc|król|książę|księ[cż]|cesarz|papież|poet|pisar|malarz|uczon|chemi[kc]|fizyk|astronom|wodz"
+    r"|het|polityk|żołnierz|naukow|kompozytor|lekarz|biskup|syn(?:em\b|ami\b|\b)|cór|żon|ojc|matk|brat|siostr|twórc)\w*"
 )
 _PL_END = r"(?=[;:—]| – |, (?:a|ale|lecz|choć|chociaż|natomiast) |$)"
 
@@ -202,7 +204,7 @@ _CHINESE = (
     ),
     _rule(
         0,
-        r"(?![他她它这那我你其但而])(?P<subject>[^，；：、是]{2,16})是(?P<answer>[^；]{4,120}?)(?=，[他她它]|$)",
+        r"(?![他她它这那我你其但而])(?P<subject>[^，；：、是]{2,16})(?<!不)是(?P<answer>[^；]{4,120}?)(?=，[他她它]|$)",
         "填空：{subject}是____。",
     ),
     _rule(1, r"(?:因为|由于)(?P<answer>[^，；]{4,80})，(?:所以|因此)?(?P<fact>[^，；]{4,60})", "为什么{fact}？"),
@@ -222,6 +224,8 @@ def questions(sentence: str, language: str, lower: frozenset[str]) -> Iterator[t
             groups = match.groupdict()
             answer = groups.pop("answer")
             subject = groups.get("subject", "")
-            if subject.split(" ", 1)[0].lower() in lower | {"a", "an", "the"}:
+            first, _, rest = subject.partition(" ")
+            is_article = first.lower() in {"a", "an", "the"}
+            if is_article or (first.lower() in lower and not rest[:1].isupper()):
                 groups["subject"] = subject[0].lower() + subject[1:]
             yield rule.rank, rule.question.format(**groups), answer

@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote
 
+from recto.sandbox import catalogue
 from recto.sandbox.chat import BadRequest, Reply, error, parse, to_json
 from recto.sandbox.faults import FAULTS
 from recto.sandbox.generations import Generations
-from recto.sandbox.prices import endpoints
 from recto.sandbox.replicate import Replicate
 from recto.sandbox.scripts import End, Script
 from recto.sandbox.streams import stream
@@ -146,10 +146,13 @@ class _Handler(BaseHTTPRequestHandler):
         elif (self.command, path) == ("GET", f"{_BASE}/generation"):
             self.tell(parse_qs(query).get("id", [""])[0])
         elif (self.command, path) == ("GET", f"{_BASE}/key"):
-            standing = {"label": "sandbox", "limit": None, "limit_remaining": None, "usage": 0}
-            self.send(Reply(200, to_json({"data": standing}).encode()))
+            self.send(catalogue.key(self.server.generations.cost))
+        elif (self.command, path) == ("GET", f"{_BASE}/credits"):
+            self.send(catalogue.credits_left(self.server.generations.cost))
+        elif (self.command, path) == ("GET", f"{_BASE}/models"):
+            self.send(catalogue.models(self.server.usd_per_token))
         elif self.command == "GET" and (listed := _ENDPOINTS.fullmatch(path)):
-            self.send(endpoints(unquote(listed[1]), self.server.usd_per_token))
+            self.send(catalogue.endpoints(unquote(listed[1]), self.server.usd_per_token))
         else:
             self.send(error(404, "not_found", f"There is no {self.command} {path} here."))
 

@@ -14,10 +14,11 @@ _END = re.compile(rf"[.!?…؟۔।{_FULL_STOPS}]+[{_CLOSERS}]*(?:\[\d+\])*")
 _BEGINNING = re.compile(r"\s+[\"'“‘„«(¿¡\[—–]*[^\W_a-zà-ÿąćęłńóśźż]")  # of a sentence after one that ends with a point
 _ABBREVIATION = re.compile(
     r"(?:\b(?:Mrs?|Ms|Dr|Prof|St|Mt|Jr|Sr|Gen|Col|Capt|Rev|vs|etc|No|Vol|vol|Fig|fig|pp?|ca?|cf|e\.g|i\.e|a\.m|p\.m"
-    r"|Abs|Art|Bd|bzw|Jh|Nr|vgl|art|dr|n[rp]|ok|pkt|poz|tys|tzw|tzn|m\.in|ul|ust|św|ks|im|prof|Sra?|al|вв|гг|млн|ст|тыс"
-    r"|[^\W\d_])|\d\s?r|\bw|(?:^|\n)\s*\d{1,2})\.$"
+    r"|Abs|Art|Bd|bzw|Jh|Nr|vgl|art|dr|n[rp]|ok|pkt|poz|tys|tzw|tzn|m\.in|ul|ust|św|[Kk]s|im|prof|Sra?|al|вв|гг|млн|ст|тыс"
+    r"|Kap|rozdz|sog|ggf|Mio|Mrd|Chr|Hrsg|ej|núm|págs?|Dra|av"
+    r"|(?<!°)(?<![=/]\s)[^\W\d_])|\d\s?r|\bw|(?:^|\n)\s*\d{1,2})\.$"
 )
-_LONGEST_ABBREVIATION = 4  # letters
+_LONGEST_ABBREVIATION = 5  # letters
 # A German date: 3. Dezember, 19. Jahrhundert.
 _ORDINAL = re.compile(r"\b\d{1,2}\.$")
 _AFTER_ORDINAL = re.compile(r"\s+(?:Jan|Feb|März|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez|Jahrhundert)")
