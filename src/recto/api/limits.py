@@ -5,7 +5,7 @@ Flask-Limiter brings the rules, the keys and the stores. Its own checks stay off
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import lru_cache, wraps
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from time import time
@@ -157,6 +157,7 @@ def _storage() -> Any:
     return current_app.extensions["recto_limiter"].storage
 
 
+@lru_cache(maxsize=1024)
 def _network(address: str) -> str:
     """Return the key under which an address counts; whatever is no address shares the key ``unknown``."""
     host = address
