@@ -5,6 +5,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -35,7 +36,7 @@ class Measurement:
 
 
 def machine(postgres_version: str) -> str:
-    """What the figures were measured on and with."""
+    """When the figures were measured, on what and with what."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -46,7 +47,7 @@ def machine(postgres_version: str) -> str:
     )
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
-        f"{len(os.sched_getaffinity(0))} cores ({model}), Linux {platform.release()}, "
+        f"{date.today()}: {len(os.sched_getaffinity(0))} cores ({model}), Linux {platform.release()}, "
         f"Python {platform.python_version()}, PostgreSQL {postgres_version}. {packages}."
     )
 

@@ -55,7 +55,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     url = runtime.settings.rate_limit_storage_url
     limiter = Limiter(
         get_remote_address,
-        app=Flask(__name__),  # on ours its own checks would cost 4 % of a request though they are off
+        app=Flask(__name__),  # on ours its own checks would take 30 µs of each request though they are off
         storage_uri=url or "postgresql://",
         storage_options={} if url else {"pool": runtime.pool},  # type: ignore[dict-item]  # passed on as it is
     )

@@ -31,10 +31,9 @@ class Together(Generic[Item, Result]):
         caller: _Caller[Item, Result] = _Caller(item)
         with self._lock:
             self._waiting.append(caller)
-            turn = caller.turn = Event() if self._is_writing else None
-            self._is_writing = True
-        if turn:
-            turn.wait()
+            must_wait, self._is_writing = self._is_writing, True
+        if must_wait:
+            caller.turn.wait()
         if not caller.is_done:
             self._write_waiting(caller)
         return caller.result()
@@ -52,8 +51,7 @@ class Together(Generic[Item, Result]):
                 # The next one first: the database works while the others go on.
                 awake = self._waiting[:1] + [caller for caller in callers if caller.is_done]
             for caller in awake:
-                if caller.turn:
-                    caller.turn.set()
+                caller.turn.set()
 
     def _write_for(self, callers: "Sequence[_Caller[Item, Result]]") -> None:
         try:
@@ -77,7 +75,7 @@ class _Caller(Generic[Item, Result]):
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.turn: Event | None = None  # set when the item is done, or when this caller is to write for all who wait
+        self.turn = Event()  # set when the item is done, or when this caller is to write for all who wait
         self.is_done = False
         self._error: Exception | None = None
 
