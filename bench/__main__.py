@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -13,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
 
-from bench import jobs, load, payload, renders, report, streams
+from bench import jobs, load, payload, peers, renders, report, streams
 from bench.processes import cpu_s, memory
 from bench.provider import CARDS
 from bench.targets import (
@@ -26,11 +27,12 @@ from bench.targets import (
     provider,
     service,
     service_environment,
+    service_es256,
 )
 
 RESULTS = Path(__file__).with_name("results.md")
-# Parts with a table of their own, in results_<part>.md.
-ALONE = {"jobs": jobs.measure, "renders": renders.measure, "streams": streams.measure}
+# Parts with a table of their own.
+ALONE = {"streams": streams.measure, "renders": renders.measure, "jobs": jobs.measure}
 CLIENTS = (1, 16, 64)
 IN_FLIGHT, DELAY_S = 1000, 2.0
 PARTS = ("provider", "pass-through", "service", "stages", *ALONE)
@@ -43,9 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Recto under load; Linux only.")
     parser.add_argument("--quick", action="store_true", help="short runs: to see that it works, not for figures")
     parser.add_argument("--only", choices=PARTS, help="one part alone")
+    parser.add_argument("--peer", action="store_true", help="also other gateways, where they are installed")
     parser.add_argument("--write", action="store_true", help="also write the tables beside this file")
     args = parser.parse_args()
     parts = (args.only,) if args.only else PARTS
+    if args.peer:
+        parts = (*parts, *(command for command in peers.PEERS if shutil.which(command)))
+        print(*peers.missing(), sep="\n")
 
     with TemporaryDirectory(prefix="recto-bench-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -55,19 +61,13 @@ def main() -> None:
         if args.only not in ("stages", *ALONE):
             runs = _closed(parts, database, folder, args.quick) | _open(parts, database, folder, args.quick)
             sections += [report.headline(runs), report.loads(runs)]
+        sections += [measure(database, folder, args.quick) for part, measure in ALONE.items() if part in parts]
         if "stages" in parts:
             sections.append(report.stages(_stages(database, folder)))
-        tables = {RESULTS: "\n\n".join(sections)}
-        for part, measure in ALONE.items():
-            if part in parts:
-                table = measure(database, folder, args.quick)
-                tables[RESULTS.with_name(f"results_{part}.md")] = f"{report.machine(database.version)}\n\n{table}"
-    if args.only in ALONE:
-        del tables[RESULTS]
-    for path, text in tables.items():
-        print(text)
-        if args.write:
-            path.write_text(text + "\n")
+    text = "\n\n".join(sections)
+    print(text)
+    if args.write:
+        (RESULTS.with_name(f"results_{args.only}.md") if args.only else RESULTS).write_text(text + "\n")
 
 
 def _closed(parts: tuple[str, ...], database: Postgres, folder: Path, quick: bool) -> Runs:
@@ -109,6 +109,8 @@ def _targets(
     if "service" in parts:
         targets.append(stack.enter_context(service(environment, folder)))
         _check(targets[-1])
+        targets.append(stack.enter_context(service_es256(environment, upstream, folder)))
+    targets += [stack.enter_context(start(upstream, folder)) for peer, start in peers.PEERS.items() if peer in parts]
     for target in targets:
         _measure(target, upstream, database, ["closed", "--clients", "64", "--seconds", "1"], delay_s)
     return upstream, targets
@@ -134,6 +136,7 @@ def _measure(
     """Run the load generator and look at the others' CPU and memory at its ``begin`` and ``end``."""
     roots = [target.pid, database.pid, upstream.pid]
     command = [sys.executable, "-m", "bench.load", arguments[0], str(target.port), JWT_SECRET, *arguments[1:]]
+    command += target.load
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         watchdog = Timer(120, process.kill)
         watchdog.start()

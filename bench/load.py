@@ -4,7 +4,8 @@
     python -m bench.load open   PORT SECRET --in-flight N --delay S --seconds S
 
 Both send ``POST /generations`` to 127.0.0.1:PORT over keep-alive connections and print one JSON object (``Result``).
-``--requests FILE`` names a JSON list of other requests, to be sent in turn.
+``--requests FILE`` names a JSON list of other requests, to be sent in turn; ``--issuer`` who signs the tokens, with
+ES256 instead of HS256.
 
 *Closed loop*: each of N clients sends as soon as it has its answer. It shows throughput; its latencies do not show
 queueing, because a slow target is asked less often.
@@ -63,13 +64,13 @@ class Result:
         return ranked[math.ceil(len(ranked) * percent / 100) - 1] if ranked else math.nan
 
 
-def _requests(port: int, secret: str) -> Iterator[bytes]:
+def _requests(port: int, secret: str, issuer: str | None) -> Iterator[bytes]:
     body = bodies()
     length = len(next(body))
     heads = [
         f"POST /generations HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n".encode()
-        for token in tokens(secret)
+        for token in tokens(secret, issuer)
     ]
     return map(operator.add, itertools.cycle(heads), body)
 
@@ -249,13 +250,14 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=2.0)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--requests", type=Path)
+    parser.add_argument("--issuer")
     args = parser.parse_args()
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     if args.requests:
         requests = itertools.cycle([request.encode() for request in json.loads(args.requests.read_text())])
     else:
-        requests = _requests(args.port, args.secret)
+        requests = _requests(args.port, args.secret, args.issuer)
     if args.loop == "closed":
         result = run(closed(args.port, requests, args.clients, args.seconds))
     else:

@@ -1,8 +1,8 @@
-"""A stand-in for OpenRouter that costs next to nothing: ``python -m bench.provider PORT [DELAY_S]``.
+"""A stand-in for OpenRouter that costs next to nothing: ``python -m bench.provider PORT DELAY_S SECRET``.
 
 Every POST is answered, ``DELAY_S`` seconds after its last byte, with the same chat completion of ten flashcards; a GET
 at once: of a prediction with one that is in progress, of an output with a picture, of ``/calls`` and ``/look-ups`` with
-the number of completions and of predictions so far.
+the number of completions and of predictions so far. As the issuer of access tokens it has the key set of ``SECRET``.
 
 A POST that asks for a stream gets the flashcards over ``STREAM_S`` seconds, 60 chunks a second. The back of each card
 is the time when its last character was sent, in seconds of the monotonic clock that all processes of a machine share.
@@ -19,6 +19,7 @@ from io import BytesIO
 from PIL import Image
 
 from bench.loop import Protocol, run
+from bench.payload import key_set
 
 CARDS = [
     ("What does the mitochondrion make for its cell?", "ATP, by oxidising sugars and fats."),
@@ -109,6 +110,7 @@ def _picture() -> bytes:
 class _Connection(Protocol):
     calls = 0
     look_ups = 0
+    key_set = b""
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
@@ -157,6 +159,8 @@ class _Connection(Protocol):
             return b'{"id": "%s", "status": "processing"}' % match[1]
         if request.startswith(b"GET /outputs/"):
             return _picture()
+        if request.startswith(b"GET /auth/v1/.well-known/jwks.json "):
+            return _Connection.key_set
         return str(_Connection.look_ups if request.startswith(b"GET /look-ups") else _Connection.calls).encode()
 
 
@@ -168,4 +172,5 @@ async def serve(port: int, delay_s: float) -> None:
 
 
 if __name__ == "__main__":
-    run(serve(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))
+    _Connection.key_set = key_set(sys.argv[3])
+    run(serve(int(sys.argv[1]), float(sys.argv[2])))

@@ -5,6 +5,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -35,7 +36,7 @@ class Measurement:
 
 
 def machine(postgres_version: str) -> str:
-    """What the figures were measured on and with."""
+    """When the figures were measured, on what and with what."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -46,17 +47,17 @@ def machine(postgres_version: str) -> str:
     )
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
-        f"{len(os.sched_getaffinity(0))} cores ({model}), Linux {platform.release()}, "
+        f"{date.today()}: {len(os.sched_getaffinity(0))} cores ({model}), Linux {platform.release()}, "
         f"Python {platform.python_version()}, PostgreSQL {postgres_version}. {packages}."
     )
 
 
 def headline(runs: dict[tuple[str, str], list[Measurement]]) -> str:
-    """What Recto's figures are of the pass-through's in the same run, which other machines show alike."""
+    """What all others' figures are of the pass-through's in the same run, which other machines show alike."""
     lines = []
-    for load in dict.fromkeys(load for load, _ in runs):
-        ours, bare = runs.get((load, "Recto")), runs.get((load, "pass-through"))
-        if ours and bare:
+    for (load, target), ours in runs.items():
+        bare = runs.get((load, "pass-through"))
+        if bare and target not in ("pass-through", "provider itself"):
             rate, cpu, added = (
                 median(map(of, ours)) / median(map(of, bare))
                 for of in (
@@ -65,8 +66,8 @@ def headline(runs: dict[tuple[str, str], list[Measurement]]) -> str:
                     lambda run: run.added_ms(50),
                 )
             )
-            lines.append([load, f"{rate:.2f}", f"{cpu:.2f}", f"{added:.2f}"])
-    return table(["Recto / pass-through", "req/s", "CPU a request", "p50 added"], lines)
+            lines.append([load, target, f"{rate:.2f}", f"{cpu:.2f}", f"{added:.2f}"])
+    return table(["of the pass-through's", "target", "req/s", "CPU a request", "p50 added"], lines)
 
 
 def loads(runs: dict[tuple[str, str], list[Measurement]]) -> str:

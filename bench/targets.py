@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -21,7 +21,7 @@ from recto.db import embedded
 
 ROOT = Path(__file__).parents[1]
 JWT_SECRET = secrets.token_hex(32)
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 120  # LiteLLM takes more than 40 on two busy cores
 
 # What makes two gunicorns comparable; the rest of gunicorn.conf.py is Recto's own (its hooks open pools).
 _COMPARABLE = ("worker_class", "workers", "worker_connections", "threads", "backlog", "keepalive", "timeout")
@@ -33,11 +33,15 @@ _PRINT_COMPARABLE = (
 
 @dataclass(frozen=True)
 class Target:
-    """Something that answers ``POST /generations`` on 127.0.0.1:``port``; ``pid`` is the root of its processes."""
+    """Something that answers ``POST /generations`` on 127.0.0.1:``port``; ``pid`` is the root of its processes.
+
+    ``load``: arguments for the load generator, where what is sent to others would not do.
+    """
 
     name: str
     port: int
     pid: int
+    load: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ def postgres(folder: Path) -> Iterator[Postgres]:
 @contextmanager
 def provider(delay_s: float) -> Iterator[Target]:
     """The stand-in for OpenRouter."""
-    port = _free_port()
-    command = [sys.executable, "-m", "bench.provider", str(port), str(delay_s)]
+    port = free_port()
+    command = [sys.executable, "-m", "bench.provider", str(port), str(delay_s), JWT_SECRET]
     with _running(command, {}, Path(os.devnull)) as pid:
         _wait(lambda: socket.create_connection(("127.0.0.1", port)).close(), Path(os.devnull))
         yield Target("provider itself", port, pid)
@@ -103,6 +107,15 @@ def service(environment: dict[str, str], folder: Path) -> Iterator[Target]:
         yield target
 
 
+@contextmanager
+def service_es256(environment: dict[str, str], upstream: Target, folder: Path) -> Iterator[Target]:
+    """The same with Supabase's default: tokens that a key of the project signs, whose set ``upstream`` has."""
+    url = f"http://127.0.0.1:{upstream.port}"
+    keys = {"SUPABASE_URL": url, "SUPABASE_JWT_SECRET": ""}
+    with _gunicorn("Recto, ES256", ["wsgi:app"], environment | keys, folder, "/readyz") as target:
+        yield replace(target, load=("--issuer", f"{url}/auth/v1"))
+
+
 def service_environment(database_url: str, provider_port: int) -> dict[str, str]:
     """The service's settings: limits that are counted in full and never reached."""
     return {
@@ -128,9 +141,19 @@ def worker(environment: dict[str, str], folder: Path, number: int, concurrency: 
 def _gunicorn(
     name: str, arguments: list[str], environment: dict[str, str], folder: Path, ready_path: str
 ) -> Iterator[Target]:
-    port = _free_port()
+    port = free_port()
+    command = [_bin("gunicorn"), "-b", f"127.0.0.1:{port}", *arguments]
+    with served(name, port, command, environment, folder, ready_path) as target:
+        yield target
+
+
+@contextmanager
+def served(
+    name: str, port: int, command: list[str], environment: dict[str, str], folder: Path, ready_path: str
+) -> Iterator[Target]:
+    """What ``command`` runs on that port, once it answers ``GET ready_path``, be it with a 404."""
     log = folder / f"{name}.log"
-    with _running([_bin("gunicorn"), "-b", f"127.0.0.1:{port}", *arguments], environment, log) as pid:
+    with _running(command, environment, log) as pid:
         _wait(lambda: _answers(f"http://127.0.0.1:{port}{ready_path}"), log)
         yield Target(name, port, pid)
 
@@ -173,7 +196,8 @@ def _wait(attempt: Callable[[], None], log: Path) -> None:
             time.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
 

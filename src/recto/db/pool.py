@@ -3,8 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
+from gevent.monkey import is_module_patched
+from gevent.socket import wait_read, wait_readwrite, wait_write
 from psycopg import Connection, OperationalError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
@@ -22,6 +25,26 @@ _IDLE_FOR = "10s"
 # Left to itself the pool pauses ever longer between two tries to connect, up to minutes after a long outage. It gives
 # up after this time, and the next request makes it try again.
 _RECONNECT_FOR_S = 3.0
+
+
+# What a statement waits for, in libpq's terms: its socket to be readable, writable, or either.
+_WAITS = {1: wait_read, 2: wait_write, 3: wait_readwrite}
+
+
+class _GreenConnection(Connection):
+    """Waits in greenlets as gevent's sockets do: gevent's ``select.poll``, which psycopg takes there, is slow."""
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Run what psycopg does on a connection to its end and return its result."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            waits_for = next(gen)
+            while True:
+                _WAITS[waits_for](self.pgconn.socket)
+                waits_for = gen.send(waits_for)
+        except StopIteration as end:
+            return end.value
 
 
 def keeps_sessions(database_url: str) -> bool:
@@ -54,6 +77,7 @@ def open_pool(database_url: str, size: int) -> Pool:
 
     pool: Pool = ConnectionPool(
         database_url,
+        connection_class=_GreenConnection if is_module_patched("select") else Connection,
         min_size=size,
         max_size=size,
         timeout=10,
