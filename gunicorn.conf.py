@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import warnings
 from contextlib import suppress
@@ -90,6 +91,9 @@ accesslog = None
 loglevel = "warning"
 
 
+_STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+
+
 def on_starting(server):
     """Name the folder through whose files prometheus_client sums over processes: once, as a HUP reads this file again.
 
@@ -104,6 +108,12 @@ def on_starting(server):
         import_module("recto.api")
         gc.collect()
         gc.freeze()  # a collection would write to what is shared
+    os.register_at_fork(after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS))
+
+
+def pre_fork(server, worker):
+    """Let a signal wait that stops a process which is not yet ready for it: it would be lost, and with it the stop."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
 
 
 def post_fork(server, worker):
@@ -112,10 +122,11 @@ def post_fork(server, worker):
 
 
 def post_worker_init(worker):
-    """Let streams know when the process stops, have the provider's key checked, and spare the garbage collector.
+    """Let the process stop and streams know of it, have the provider's key checked, and spare the garbage collector.
 
     It need not look at what lives as long as the process, nor many rounds over at waiting requests.
     """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     worker.wsgi.config["IS_STOPPING"] = lambda: not worker.alive
     Thread(target=worker.wsgi.extensions["recto"].warn_of_refused_key, daemon=True).start()
     gc.collect()

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -16,7 +17,7 @@ import requests
 
 from recto import telemetry
 
-from .conftest import children, until
+from .conftest import children, gunicorn, until
 
 TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
 
@@ -205,6 +206,25 @@ def test_a_worker_that_dies_is_replaced_and_its_gauges_go_with_it(start_service)
                 return False
 
         until(replaced)
+
+
+def test_a_worker_that_is_stopped_before_it_is_ready_stops(settings, tmp_path):
+    early = tmp_path / "pid"
+    conf = tmp_path / "gunicorn.conf.py"
+    conf.write_text(f"""
+import os, pathlib, signal
+exec(pathlib.Path("gunicorn.conf.py").read_text())
+recto_post_fork = post_fork
+
+def post_fork(server, worker):
+    recto_post_fork(server, worker)
+    if worker.age == 1:
+        pathlib.Path({str(early)!r}).write_text(str(worker.pid))
+        os.kill(worker.pid, signal.SIGTERM)
+""")
+    command = (sys.executable, "-m", "gunicorn", "--config", str(conf), "wsgi:app")
+    with gunicorn(settings, tmp_path / "log", command=command, WEB_CONCURRENCY="1") as service:
+        until(lambda: children(service.process.pid) not in ([], [int(early.read_text())]))
 
 
 @pytest.mark.soak
