@@ -277,12 +277,11 @@ def collected(text, limit):
 
 
 def test_calls_that_know_what_there_is_bring_new_cards_until_the_text_is_exhausted():
-    text = " ".join(f"The river number {n} is a stream that village {n} drinks from." for n in range(10, 160))
-    assert len(text) < 10_000
+    text = " ".join(f"The river number {n} is a stream that village {n} drinks from." for n in range(10, 80))
     batches = collected(text, 15)
     cards = [card for batch in batches for card in batch]
     assert len(batches[0]) == 15
-    assert len(cards) >= 150
+    assert len(cards) >= 70
     hold(text, cards)
 
 
