@@ -13,7 +13,6 @@ from importlib import import_module
 from tempfile import mkdtemp
 from threading import Thread
 
-import gevent
 from gevent import monkey
 from gunicorn import util
 
@@ -114,11 +113,6 @@ def on_starting(server):
 def pre_fork(server, worker):
     """Let a signal wait that stops a process which is not yet ready for it: it would be lost, and with it the stop."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
-
-
-def post_fork(server, worker):
-    """Give the process an event loop of its own."""
-    gevent.reinit()
 
 
 def post_worker_init(worker):

@@ -214,10 +214,8 @@ def test_a_worker_that_is_stopped_before_it_is_ready_stops(settings, tmp_path):
     conf.write_text(f"""
 import os, pathlib, signal
 exec(pathlib.Path("gunicorn.conf.py").read_text())
-recto_post_fork = post_fork
 
 def post_fork(server, worker):
-    recto_post_fork(server, worker)
     if worker.age == 1:
         pathlib.Path({str(early)!r}).write_text(str(worker.pid))
         os.kill(worker.pid, signal.SIGTERM)

@@ -1,22 +1,18 @@
 """Beside the app's own tables: those of 10x-cards apps are shared, or left alone by DATABASE_SCHEMA=recto."""
 
-import os
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from tests.commands import run
 from tests.conftest import SOURCE_TEXT, until
 
 from recto.db import erasure, stats
 from recto.db.migrations import MigrationError, migrate
 from recto.db.pool import as_service, as_user
 
-RECTO = str(Path(sys.executable).with_name("recto"))
 BODY = {"source_text": SOURCE_TEXT}
 FAILING = {"source_text": f"{SOURCE_TEXT}\n[sandbox: empty]"}
 USER, OTHER = uuid4(), uuid4()
@@ -340,19 +336,20 @@ def test_a_table_that_does_not_fit_is_refused_in_a_sentence_and_nothing_is_chang
 
 def test_an_operator_reads_what_was_changed_or_why_nothing_was(make):
     def recto_migrate():
-        environment = {"DATABASE_URL": app, "PATH": os.environ["PATH"]}
-        return subprocess.run([RECTO, "migrate"], capture_output=True, text=True, env=environment, check=False)
+        done = run("migrate", environment={"DATABASE_URL": app})
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     app = make(UNFIT["its id is uuid, not bigint"])
-    refused = recto_migrate()
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == (
+    status, told, refused = recto_migrate()
+    assert (status, told) == (1, "")
+    assert refused == (
         "recto: public.generations is there already, and its id is uuid, not bigint. "
         "Nothing was changed. DATABASE_SCHEMA=recto gives Recto's tables a schema of their own.\n"
     )
     with psycopg.connect(app) as conn:
         conn.execute("alter table generations drop column id, add column id bigserial primary key")
-    lines = recto_migrate().stdout.splitlines()
+    _, told, _ = recto_migrate()
+    lines = told.splitlines()
     assert lines[0] == "applied 0001_generations.sql"
     assert "shared public.generations with the app" in lines
     changed = WIDER.format("generations_source_text_length_check")

@@ -3,11 +3,10 @@
 import json
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.commands import RECTO
 from tests.conftest import SOURCE_TEXT
 
 from recto.evaluation import EvaluationError
@@ -63,8 +62,7 @@ def sets(tmp_path):
 
 
 def test_without_arguments_it_counts_what_comes_with_recto(tmp_path):
-    recto = Path(sys.executable).with_name("recto")
-    done = subprocess.run([recto, "eval"], capture_output=True, text=True, env={}, cwd=tmp_path, check=False)
+    done = subprocess.run([RECTO, "eval"], capture_output=True, text=True, env={}, cwd=tmp_path, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert all(any(line.startswith(form) for line in lines) for form in [*WHOLE, *CUT])
@@ -96,8 +94,7 @@ def test_public_sets_are_read_from_their_files(sets):
 
 
 def test_a_wrong_file_is_said_in_a_line(sets):
-    recto = Path(sys.executable).with_name("recto")
-    done = subprocess.run([recto, "eval", "--squad", sets[1]], capture_output=True, text=True, env={}, check=False)
+    done = subprocess.run([RECTO, "eval", "--squad", sets[1]], capture_output=True, text=True, env={}, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("recto: ")
     assert "is no SQuAD file" in done.stderr
@@ -169,9 +166,8 @@ def test_a_refused_key_is_said_before_anything_is_asked(texts, provider):
 
 def test_ctrl_c_shows_what_was_paid_for(texts, provider):
     asked = ["--models", "sandbox/extractive,sandbox/timeout", "--texts", str(texts), "--budget-usd", "1"]
-    recto = Path(sys.executable).with_name("recto")
     with subprocess.Popen(
-        [recto, "eval", *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=provider
+        [RECTO, "eval", *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=provider
     ) as process:
         assert process.stderr.readline().startswith("sandbox/extractive, again.TXT: succeeded")
         process.send_signal(signal.SIGINT)
