@@ -31,6 +31,7 @@ def count(database, table):
         return conn.execute(f"select count(*) from {table}").fetchone()[0]
 
 
+@pytest.mark.soak
 def test_the_deadline_is_total_in_the_workers_too(start_service):
     with start_service(OPENROUTER_TIMEOUT_MS="1000") as service, ThreadPoolExecutor(4) as threads:
         started = monotonic()

@@ -57,8 +57,9 @@ def test_a_machine_that_loses_its_network_loses_no_job_and_does_none_twice(jobs,
             lost = jobs.rows("select job_id from generation_error_logs where error_code = 'worker_lost'")
             assert len(lost) >= MOST - 3
             assert third.log.read_text().count('"event":"job_recovered"') == len(lost)
-        # What they then commit is refused.
-        until(lambda: sum(w.log.read_text().count('"outcome":"not_owned"') for w in (first, second)) == len(lost))
+        # What they then commit is refused, if they did not stop waiting for the database before: it took too long then.
+        ends = ('"outcome":"not_owned"', '"event":"job_not_committed"')
+        until(lambda: sum(w.log.read_text().count(end) for w in (first, second) for end in ends) == len(lost))
     for job_id in job_ids:
         jobs.assert_done_once(job_id)
         assert provider.calls[jobs.tags[job_id]] == 1 + [row["job_id"] for row in lost].count(job_id)

@@ -48,6 +48,7 @@ def test_a_slot_is_free_again_when_its_worker_is_killed(jobs, provider, start_wo
         assert set(jobs.ended(*started)) == {"succeeded"}
 
 
+@pytest.mark.soak
 def test_sigterm_finishes_what_runs_and_leaves_what_waits(jobs, provider, start_worker):
     provider.gate.clear()
     # It waits for the place that its job holds, so the signal and the job's end reach it together.

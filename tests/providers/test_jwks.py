@@ -98,6 +98,7 @@ def supabase():
         thread.join()
 
 
+@pytest.mark.soak
 def test_a_service_takes_the_tokens_of_its_supabase_project(start_service, supabase):
     url, key = supabase
     claims = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated", "exp": 2**31}
