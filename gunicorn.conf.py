@@ -118,14 +118,15 @@ def pre_fork(server, worker):
 def post_worker_init(worker):
     """Let the process stop and streams know of it, have the provider's key checked, and spare the garbage collector.
 
-    It need not look at what lives as long as the process, nor many rounds over at waiting requests.
+    It need not look at what lives as long as the process. With 500 requests waiting one round takes some 50 ms, in
+    which none is answered: so there is one after 6,000 requests, each of which leaves 8 small objects of the router's.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     worker.wsgi.config["IS_STOPPING"] = lambda: not worker.alive
     Thread(target=worker.wsgi.extensions["recto"].warn_of_refused_key, daemon=True).start()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(50_000, 4, 20)
 
 
 def child_exit(server, worker):
