@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 
 import pytest
 import yaml
@@ -67,13 +68,13 @@ def test_the_image_is_slim_not_roots_and_says_whether_it_lives():
     assert not re.search(r"\b(pip|apt-get|make|gcc)\b", run)
     assert 0 < run.index("USER recto") < run.index("\nCMD")
     assert "HEALTHCHECK" in run
-    python = build.split()[0].removeprefix("python:")
-    assert (
-        yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["all"]["steps"][1]["with"][
-            "python-version"
-        ]
-        == python
-    )  # the one that the tests run on
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    tested = workflow["jobs"]["all"]["strategy"]["matrix"]["python"]
+    assert build.split()[0].removeprefix("python:") in tested
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    promised = [name.rpartition(" ")[2] for name in pyproject["classifiers"] if ":: Python ::" in name]
+    assert (tested[0], tested[-1]) == (promised[0], promised[-1])
+    assert pyproject["requires-python"] == f">={tested[0]}"
 
 
 def test_nginx_is_set_up_as_the_documents_say():
