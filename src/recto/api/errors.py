@@ -24,7 +24,7 @@ from recto.telemetry import log_failure
 _BY_STATUS = {
     error.status: error for error in (NotFound, MethodNotAllowed, PayloadTooLarge, AddressTooLong, UnsupportedMediaType)
 }
-# PostgreSQL restarts in seconds, and who comes back too early is held for up to ten more until it is there.
+# PostgreSQL restarts in seconds; who comes back too early waits for a connection once more.
 _DATABASE_BACK_IN_S = 5
 
 
