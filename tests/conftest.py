@@ -148,6 +148,33 @@ def database(postgres: str) -> Iterator[str]:
         yield url
 
 
+@dataclass(frozen=True)
+class OwnPostgres:
+    """A migrated PostgreSQL that a test may stop and start."""
+
+    url: str
+    _cluster: Path
+
+    def stop(self) -> None:
+        """Stop it in order: whoever is connected is told, and then finds no socket."""
+        embedded._stop(embedded._binaries(self._cluster), self._cluster)
+
+    def start(self) -> None:
+        """Start it again and return when it answers."""
+        embedded._start(embedded._binaries(self._cluster), self._cluster, durable=False)
+
+
+@pytest.fixture
+def own_postgres(short_folder: Path) -> Iterator[OwnPostgres]:
+    """A migrated PostgreSQL of the test's own, which may be stopped."""
+    folder = short_folder / uuid4().hex[:8]
+    folder.mkdir()
+    folder.chmod(0o755)
+    with embedded.running(folder, durable=False) as url:
+        migrations.migrate(url)
+        yield OwnPostgres(url, folder / "pg18")
+
+
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[SandboxServer]:
     """The sandbox provider, on a real socket; its streams come at once."""

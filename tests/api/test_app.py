@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import structlog
 
-from recto.api import create_app
+from recto.api import create_app, operations
 from recto.db import migrations
 from recto.sandbox.predictions import SIGNING_SECRET
 
@@ -169,12 +169,28 @@ def test_the_page_may_be_cached(app):
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_it_is_alive_without_a_database_but_not_ready(open_client):
-    app = create_app(open_client(database_url="postgresql://nobody@127.0.0.1:9/none", database_pool_size=1).runtime)
-    assert app.test_client().get("/healthz").status_code == 200
-    response = app.test_client().get("/readyz")
+@pytest.fixture
+def without_a_database(open_client, monkeypatch):
+    """An app whose database is away; who waits for it waits for ever, but for those who look after the service."""
+    monkeypatch.setattr(operations, "_WITHIN_S", 0.05)
+    client = open_client(database_url="postgresql://nobody@127.0.0.1:9/none", database_pool_size=1)
+    client.runtime.pool.timeout = 3600
+    return client.app
+
+
+def test_it_is_alive_without_a_database_but_not_ready(without_a_database):
+    assert without_a_database.test_client().get("/healthz").status_code == 200
+    response = without_a_database.test_client().get("/readyz")
     assert response.status_code == 503
     assert response.json == {"error": "unavailable", "message": "The database cannot be reached."}
+
+
+def test_metrics_do_not_wait_for_the_database(without_a_database, stopped_after_a_minute):
+    """Prometheus would give up, and know nothing of the outage."""
+    response = without_a_database.test_client().get("/metrics")
+    assert response.status_code == 200
+    assert "recto_http_requests_total" in response.text
+    assert "recto_jobs_pending" not in response.text
 
 
 def test_it_is_not_ready_before_its_migrations(open_client, empty_database):

@@ -84,6 +84,31 @@ def test_a_long_backlog_is_erased_in_one_go(client, monkeypatch):
     assert client.rows("ai_suggestions") == []
 
 
+def test_no_transaction_erases_more_than_its_share_of_a_long_backlog(client, monkeypatch):
+    monkeypatch.setattr(erasure, "_AT_ONCE", 2)
+    for n in range(5):
+        client.post("/sessions/ai", json=BAD, headers={"Idempotency-Key": f"key-{n}"})
+    older(client, "generation_jobs", "finished_at", "25 hours")
+    older(client, "recto.idempotency_keys", "created_at", "25 hours")
+    older(client, "generation_events", "created_at", "31 days")
+    client.query(
+        "create function bound() returns trigger language plpgsql as $$ begin"
+        " if (select count(*) from touched) > 2 then raise 'too many at once'; end if; return null; end $$"
+    )
+    for table, how in (
+        ("generation_jobs", "update"),
+        ("recto.idempotency_keys", "delete"),
+        ("generation_events", "delete"),
+    ):
+        client.query(
+            f"create trigger bound after {how} on {table} referencing old table as touched"
+            " for each statement execute function bound()"
+        )
+    erase(client.runtime)
+    assert [row["has_text"] for row in client.rows("generation_jobs")] == [False] * 5
+    assert client.rows("generation_events") == client.query("select * from recto.idempotency_keys") == []
+
+
 def test_what_somebody_holds_is_passed_over_and_erased_later(client, database):
     held, _ = (client.post("/sessions/ai", json=BODY).json["generation"]["generation_id"] for _ in range(2))
     older(client, "generation_jobs", "finished_at", "31 days")

@@ -1,16 +1,19 @@
 """A process renews the leases of all that it runs, and of nothing else."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg_pool import PoolTimeout
-from tests.conftest import until
+from tests.conftest import Client, until
 
-from recto.db import leases
+from recto.db import claims, leases, starts, usage
 from recto.db.leases import Leases
 from recto.db.pool import as_process, as_worker, open_pool
+from recto.db.starts import Lease, NewJob
 
 TEXT = "The Rosetta Stone is a slab of granodiorite. It was found in July 1799 by French soldiers. " * 15
 
@@ -31,6 +34,31 @@ def claim(client, count):
     for _ in range(count):
         client.post("/ai/generations", json={"source_text": TEXT})
     return [client.claim() for _ in range(count)]
+
+
+def reserve(client):
+    new = NewJob("synchronous", {"model": "m", "prompt_version": "1"}, "0" * 64, 1000)
+    lease = Lease(uuid4(), client.runtime.leases.lease_s)
+    starts.reserve(client.runtime.pool, client.user_id, uuid4(), new, quota=9, lease=lease)
+
+
+@pytest.mark.parametrize(
+    ("lock", "begin"),
+    [(f"{claims._LOCK}", Client.claim), (f"{usage._LOCK}, hashtext('{{user_id}}')", reserve)],
+    ids=["claim", "reserve"],
+)
+def test_a_lease_begins_when_its_job_does_though_that_waited_for_others(client, database, lock, begin):
+    """A process that stops in the middle of a claim holds up all others for ten seconds."""
+    client.post("/ai/generations", json={"source_text": TEXT})
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(database) as conn:
+        conn.execute(f"select pg_advisory_xact_lock({lock.format(user_id=client.user_id)})")
+        begun = threads.submit(begin, client)
+        until(lambda: client.query("select 1 from pg_locks where locktype = 'advisory' and not granted"))
+        (later,) = conn.execute("select clock_timestamp()").fetchone()
+        conn.commit()
+        begun.result()
+    (job,) = client.query("select lease_until from generation_jobs where status = 'running'")
+    assert job["lease_until"] >= later + timedelta(seconds=client.runtime.leases.lease_s)
 
 
 def test_what_runs_is_renewed_and_what_has_ended_is_not(client, fast):

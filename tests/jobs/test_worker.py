@@ -10,7 +10,6 @@ import psycopg
 import pytest
 import requests
 
-from recto.db import embedded, migrations
 from recto.db.pool import open_pool
 
 from .conftest import Jobs, until
@@ -139,27 +138,21 @@ def test_a_batch_that_fails_keeps_those_before_and_is_tried_alone(
 
 
 @pytest.mark.soak
-def test_it_goes_on_when_the_database_comes_back(short_folder, settings, provider, start_worker):
-    folder = short_folder / "restarted"
-    folder.mkdir()
-    folder.chmod(0o755)
-    with embedded.running(folder, durable=False) as url:
-        migrations.migrate(url)
-        cluster = folder / "pg18"
-        binaries = embedded._binaries(cluster)
-        with open_pool(url, 2) as pool, start_worker(DATABASE_URL=url):
-            jobs = Jobs(url, pool)
-            provider.gate.clear()
-            started = [jobs.start() for _ in range(6)]
-            until(lambda: provider.open == 2)
-            embedded._run(binaries / "pg_ctl", "-D", str(cluster / "data"), "-w", "-m", "fast", "stop")
-            provider.gate.set()  # two answers, and nowhere to write them
-            until(lambda: provider.open == 0)
-            embedded._start(binaries, cluster, durable=False)
-            assert set(jobs.ended(*started)) == {"succeeded"}
-            for job_id in started:
-                jobs.assert_done_once(job_id)
-            assert jobs.ended(jobs.start()) == ["succeeded"]
+def test_it_goes_on_when_the_database_comes_back(own_postgres, provider, start_worker):
+    url = own_postgres.url
+    with open_pool(url, 2) as pool, start_worker(DATABASE_URL=url):
+        jobs = Jobs(url, pool)
+        provider.gate.clear()
+        started = [jobs.start() for _ in range(6)]
+        until(lambda: provider.open == 2)
+        own_postgres.stop()
+        provider.gate.set()  # two answers, and nowhere to write them
+        until(lambda: provider.open == 0)
+        own_postgres.start()
+        assert set(jobs.ended(*started)) == {"succeeded"}
+        for job_id in started:
+            jobs.assert_done_once(job_id)
+        assert jobs.ended(jobs.start()) == ["succeeded"]
 
 
 def test_the_log_and_the_metrics_tell_of_jobs_and_repeat_no_text(jobs, provider, start_worker, free_port):

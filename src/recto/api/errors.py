@@ -2,6 +2,7 @@
 
 from math import ceil
 
+import psycopg
 from flask import Flask, Response, request
 from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException
@@ -14,6 +15,7 @@ from recto.errors import (
     PayloadTooLarge,
     RectoError,
     Unauthorized,
+    Unavailable,
     UnsupportedMediaType,
     UpstreamError,
 )
@@ -22,12 +24,15 @@ from recto.telemetry import log_failure
 _BY_STATUS = {
     error.status: error for error in (NotFound, MethodNotAllowed, PayloadTooLarge, AddressTooLong, UnsupportedMediaType)
 }
+# PostgreSQL restarts in seconds; who comes back too early waits for a connection once more.
+_DATABASE_BACK_IN_S = 5
 
 
 def register(app: Flask) -> None:
     """Answer every error of the app in the one envelope of the contract."""
     app.register_error_handler(RectoError, failure)
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(psycopg.OperationalError, _database_away)
     app.register_error_handler(Exception, _unforeseen)
 
 
@@ -67,6 +72,12 @@ def _http(error: HTTPException) -> Response:
         if name not in ("Content-Type", "Content-Length"):
             response.headers.setdefault(name, value)
     return response
+
+
+def _database_away(error: psycopg.OperationalError) -> Response:
+    """Say that it may pass: a lost connection, a pool that has none to give, a deadlock, a full disk."""
+    log_failure(error)
+    return failure(Unavailable(retry_after_s=_DATABASE_BACK_IN_S))
 
 
 def _unforeseen(error: Exception) -> Response:

@@ -21,6 +21,9 @@ from recto.storage import keys
 from recto.telemetry import log, render_metrics
 from recto.text import deck
 
+# Whoever looks after the service does not wait for the database: Prometheus gives up an answer after 10 s.
+_WITHIN_S = 2.0
+
 # What the pages load is ours, and they talk to us alone. They hold no inline script, and no inline style but those of
 # Scalar in /docs.
 _CONTENT_SECURITY_POLICY = (
@@ -55,7 +58,7 @@ def readyz() -> Response:
     They can if the database is reachable and takes writes, and its migrations are current.
     """
     try:
-        with runtime().pool.connection(timeout=2) as conn:
+        with runtime().pool.connection(timeout=_WITHIN_S) as conn:
             writable = is_writable(conn)
             pending = migrations.pending(conn)
     except psycopg.errors.UndefinedTable:
@@ -80,7 +83,7 @@ def metrics() -> Response:
     They are of all processes; those of the jobs are missing while the database is away.
     """
     try:
-        shared = jobs.in_flight(runtime().pool)
+        shared = jobs.in_flight(runtime().pool, within_s=_WITHIN_S)
     except psycopg.Error as error:
         log.warning("jobs_not_counted", reason=type(error).__name__)
         shared = None

@@ -38,6 +38,7 @@ class Attempt:
     sections: list[dict[str, Any]] | None
 
 
+# The lease begins now: the transaction, whose time now() is, may have waited long for another claim.
 _CLAIM = """
     with due as (
         select id from generation_jobs where status = 'pending' and run_at <= now()
@@ -45,7 +46,7 @@ _CLAIM = """
         order by run_at limit 1 for update skip locked
     ), begun as (
         update generation_jobs job set status = 'running', attempts = attempts + 1, attempts_left = attempts_left - 1,
-            holder = %(holder)s, lease_until = now() + %(lease)s, started_at = now()
+            holder = %(holder)s, lease_until = clock_timestamp() + %(lease)s, started_at = now()
         from due where job.id = due.id
         returning job.id as job_id, user_id, kind, attempts as number, holder, in_background, payload, source_text_hash,
             source_text_length, deck_id, sections

@@ -1,9 +1,11 @@
 """The one place that erases what users wrote: on their own wish, when its time is over, or with the user."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
 import psycopg
+from psycopg import Connection
 
 from recto.db import idempotency, usage
 from recto.db.pool import Pool, as_service, as_worker
@@ -19,7 +21,17 @@ _CANCEL = """
         select from generation_attempts attempt
         where attempt.job_id = job.id and outcome in ('succeeded', 'worker_lost'))
 """
-# As many as one transaction erases, so that it holds no row for long.
+_ERASE_TEXTS = """
+    update generation_jobs set payload = recto.without_texts(payload) where id = any(array(
+        select id from generation_jobs
+        where has_text and status not in ('pending', 'running') and finished_at < now() - %(age)s
+        limit %(most)s for update skip locked))
+"""
+_DELETE_EVENTS = """
+    delete from generation_events where id = any(array(
+        select id from generation_events where created_at < now() - %(age)s limit %(most)s))
+"""
+# As many rows as one transaction erases, so that it holds no row for long.
 _AT_ONCE = 500
 
 
@@ -46,30 +58,31 @@ def cancel(pool: Pool, user_id: UUID, job_id: UUID) -> None:
 def erase_old(pool: Pool, *, retry_window: timedelta, retention: timedelta) -> None:
     """Erase the texts of jobs that can no longer be retried, and what is older than ``retention``.
 
-    Old are suggestions, events, and idempotency keys by a time of their own.
+    Old are suggestions, events, and idempotency keys by a time of their own. A job that somebody holds is left to
+    the next time.
     """
-    with as_worker(pool) as conn:
-        conn.execute(
-            "update generation_jobs set payload = recto.without_texts(payload)"
-            " where has_text and status not in ('pending', 'running') and finished_at < now() - %s",
-            (retry_window,),
-        )
-    while _erase_some(pool, retention):
-        pass
-    with as_worker(pool) as conn:
-        conn.execute("delete from generation_events where created_at < now() - %s", (retention,))
-    idempotency.purge(pool)
+    _in_batches(pool, lambda conn: conn.execute(_ERASE_TEXTS, {"age": retry_window, "most": _AT_ONCE}).rowcount)
+    _in_batches(pool, lambda conn: _erase_jobs(conn, retention))
+    _in_batches(pool, lambda conn: conn.execute(_DELETE_EVENTS, {"age": retention, "most": _AT_ONCE}).rowcount)
+    _in_batches(pool, lambda conn: idempotency.purge(conn, most=_AT_ONCE))
 
 
-def _erase_some(pool: Pool, retention: timedelta) -> bool:
-    with as_worker(pool) as conn:
-        rows = conn.execute(
-            "select id from generation_jobs where erased_at is null and finished_at < now() - %s"
-            " limit %s for update skip locked",
-            (retention, _AT_ONCE),
-        ).fetchall()
-        conn.execute("select recto.erase_jobs(%s)", ([row[0] for row in rows],))
-    return len(rows) == _AT_ONCE
+def _in_batches(pool: Pool, erase_some: Callable[[Connection], int]) -> None:
+    """Erase up to ``_AT_ONCE`` rows a transaction until there are fewer."""
+    erased = _AT_ONCE
+    while erased == _AT_ONCE:
+        with as_worker(pool) as conn:
+            erased = erase_some(conn)
+
+
+def _erase_jobs(conn: Connection, retention: timedelta) -> int:
+    rows = conn.execute(
+        "select id from generation_jobs where erased_at is null and finished_at < now() - %s"
+        " limit %s for update skip locked",
+        (retention, _AT_ONCE),
+    ).fetchall()
+    conn.execute("select recto.erase_jobs(%s)", ([row[0] for row in rows],))
+    return len(rows)
 
 
 def forget(database_url: str, user_id: UUID) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from recto.db.pool import Pool, as_service, as_worker
+from recto.db.pool import Pool, as_service
 from recto.errors import IdempotencyKeyReused, InProgress
 
 KEPT_FOR = timedelta(hours=24)
@@ -32,6 +32,12 @@ _STORE = """
         retry_after = %(retry_after)s, job_id = %(job_id)s
     where user_id = %(user_id)s and key = %(key)s and locked_until = %(locked_until)s and not exists (
         select from generation_jobs where id = %(job_id)s and erased_at is not null)
+"""
+# The condition again: a key that is taken once more meanwhile is young.
+_PURGE = """
+    delete from recto.idempotency_keys
+    where created_at < now() - %(kept_for)s and ctid = any(array(
+        select ctid from recto.idempotency_keys where created_at < now() - %(kept_for)s limit %(most)s))
 """
 
 
@@ -125,7 +131,6 @@ def release(pool: Pool, claim: Claim) -> None:
         )
 
 
-def purge(pool: Pool) -> int:
-    """Delete the keys whose time is over; return how many there were."""
-    with as_worker(pool) as conn:
-        return conn.execute("delete from recto.idempotency_keys where created_at < now() - %s", (KEPT_FOR,)).rowcount
+def purge(conn: Connection, *, most: int) -> int:
+    """Delete keys whose time is over, not more than ``most``; return how many there were."""
+    return conn.execute(_PURGE, {"kept_for": KEPT_FOR, "most": most}).rowcount

@@ -75,7 +75,7 @@ _INSERT = """
     insert into generation_jobs (id, user_id, kind, status, payload, idempotency_key, in_background, attempts,
         attempts_left, holder, lease_until, started_at)
     values (%(id)s, %(user_id)s, 'image', 'running', %(payload)s, %(key)s, false, 1, %(attempts_left)s, %(holder)s,
-        now() + %(lease)s, now())
+        clock_timestamp() + %(lease)s, now())
 """
 
 

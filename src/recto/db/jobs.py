@@ -138,9 +138,9 @@ def record_event(conn: Connection, user_id: UUID, job_id: UUID, event: str) -> N
     conn.execute("insert into generation_events (user_id, job_id, event) values (%s, %s, %s)", (user_id, job_id, event))
 
 
-def in_flight(pool: Pool) -> Gauges:
-    """Return what waits and what runs, of all users and workers."""
-    with as_process(pool) as conn:
+def in_flight(pool: Pool, *, within_s: float) -> Gauges:
+    """Return what waits and what runs, of all users and workers. Waits ``within_s`` seconds for a connection."""
+    with as_process(pool, within_s=within_s) as conn:
         row = conn.execute("select * from recto.jobs_in_flight()").fetchone()
     assert row is not None  # noqa: S101  the function returns one row
     return Gauges(*row)

@@ -120,9 +120,12 @@ def as_service(pool: Pool, user_id: UUID) -> Iterator[Connection]:
 
 
 @contextmanager
-def as_process(pool: Pool) -> Iterator[Connection]:
-    """Lend a connection in a transaction that sees no row at all, to call what may be done for many users at once."""
-    with _acting(pool, "recto_service", "") as conn:
+def as_process(pool: Pool, *, within_s: float | None = None) -> Iterator[Connection]:
+    """Lend a connection in a transaction that sees no row at all, to call what may be done for many users at once.
+
+    It is waited for ``within_s`` seconds, or as long as the pool says.
+    """
+    with _acting(pool, "recto_service", "", within_s) as conn:
         yield conn
 
 
@@ -134,8 +137,8 @@ def as_worker(pool: Pool) -> Iterator[Connection]:
 
 
 @contextmanager
-def _acting(pool: Pool, role: str, claims: str) -> Iterator[Connection]:
-    with pool.connection() as conn, conn.transaction():
+def _acting(pool: Pool, role: str, claims: str, within_s: float | None = None) -> Iterator[Connection]:
+    with pool.connection(timeout=within_s) as conn, conn.transaction():
         conn.execute(
             "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true),"
             " set_config('search_path', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)",

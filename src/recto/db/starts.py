@@ -44,17 +44,18 @@ class Lease:
     lease_s: float
 
 
+# Leases begin now: the transaction, whose time now() is, may have waited long for another start.
 _INSERT = """
     insert into generation_jobs (id, user_id, kind, status, payload, source_text_hash, source_text_length, deck_id,
         session_id, idempotency_key, in_background, attempts, attempts_left, holder, lease_until, started_at, sections)
     values (%(id)s, %(user_id)s, %(kind)s, case when %(background)s then 'pending' else 'running' end, %(payload)s,
         %(hash)s, %(length)s, %(deck_id)s, %(session_id)s, %(key)s, %(background)s, %(attempts)s, %(attempts_left)s,
-        %(holder)s, now() + %(lease)s, case when not %(background)s then now() end, %(sections)s)
+        %(holder)s, clock_timestamp() + %(lease)s, case when not %(background)s then now() end, %(sections)s)
 """
 _RUN_AGAIN = """
     update generation_jobs set status = case when %(background)s then 'pending' else 'running' end,
         in_background = %(background)s, run_at = now(), retries = retries + 1, attempts = attempts + %(attempts)s,
-        attempts_left = %(attempts_left)s, holder = %(holder)s, lease_until = now() + %(lease)s,
+        attempts_left = %(attempts_left)s, holder = %(holder)s, lease_until = clock_timestamp() + %(lease)s,
         started_at = case when not %(background)s then now() end, finished_at = null, error = null
     where id = %(id)s
 """
