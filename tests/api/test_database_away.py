@@ -1,5 +1,7 @@
 """While PostgreSQL is away callers are told that trying again makes sense; once it is back that is all it takes."""
 
+import psycopg
+
 TEXT = "The fox is an animal that lives in the forest. " * 30
 BODY = {"source_text": TEXT}
 DECK = "00000000-0000-4000-8000-00000000000d"
@@ -41,6 +43,19 @@ def test_a_database_that_is_away_is_a_503_until_it_is_back(open_images, own_post
     pool.timeout = patience_s
     for method, path, sent, status in REQUESTS:
         assert getattr(client, method)(path, **sent).status_code == status, path
+
+
+def test_a_database_that_takes_no_writes_is_a_503_to_who_writes(open_client, database):
+    """As Supabase makes one whose disk is nearly full, and as a standby is."""
+    name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(f"alter database {name} set default_transaction_read_only = on")
+        client = open_client()
+        for path in ("/generations", "/ai/generations"):
+            refused = client.post(path, json=BODY)
+            assert (refused.status_code, refused.json["error"]) == (503, "unavailable")
+        assert client.get("/generations").status_code == 200
+        conn.execute(f"alter database {name} reset default_transaction_read_only")
 
 
 def test_a_connection_that_breaks_in_the_middle_is_a_503_and_leaves_the_key_free(client, capsys):

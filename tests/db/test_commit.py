@@ -31,7 +31,10 @@ class Database:
         return "row"
 
 
-@pytest.mark.parametrize("failure", [psycopg.OperationalError("reset"), PoolTimeout("none free")])
+@pytest.mark.parametrize(
+    "failure",
+    [psycopg.OperationalError("reset"), PoolTimeout("none free"), psycopg.errors.ReadOnlySqlTransaction("standby")],
+)
 def test_a_database_that_blinks_costs_nothing_but_time(failure):
     database = Database(failure, failure)
     database.back.set()
@@ -71,7 +74,12 @@ def test_what_is_late_is_logged_at_once_and_written_when_the_database_is_back():
 @pytest.mark.parametrize("refusal", [psycopg.errors.CheckViolation("no"), KeyError("a mistake of ours")])
 def test_several_late_writes_are_all_written_and_a_refused_one_holds_up_none(refusal):
     databases = [Database(), Database(), Database()]
-    databases[1].failures = [psycopg.OperationalError("away"), PoolTimeout("none free"), refusal]
+    away = [
+        psycopg.OperationalError("away"),
+        PoolTimeout("none free"),
+        psycopg.errors.ReadOnlySqlTransaction("standby"),
+    ]
+    databases[1].failures = [*away, refusal]
     commits = Commits(0)
     for database in databases:
         with pytest.raises(Delayed):

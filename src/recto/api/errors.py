@@ -7,6 +7,7 @@ from flask import Flask, Response, request
 from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException
 
+from recto.db.pool import AWAY
 from recto.errors import (
     AddressTooLong,
     InvalidRequest,
@@ -32,7 +33,8 @@ def register(app: Flask) -> None:
     """Answer every error of the app in the one envelope of the contract."""
     app.register_error_handler(RectoError, failure)
     app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(psycopg.OperationalError, _database_away)
+    for away in AWAY:
+        app.register_error_handler(away, _database_away)
     app.register_error_handler(Exception, _unforeseen)
 
 
@@ -74,8 +76,8 @@ def _http(error: HTTPException) -> Response:
     return response
 
 
-def _database_away(error: psycopg.OperationalError) -> Response:
-    """Say that it may pass: a lost connection, a pool that has none to give, a deadlock, a full disk."""
+def _database_away(error: psycopg.Error) -> Response:
+    """Say that it may pass."""
     log_failure(error)
     return failure(Unavailable(retry_after_s=_DATABASE_BACK_IN_S))
 

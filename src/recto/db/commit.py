@@ -6,8 +6,7 @@ from threading import Event, Lock, Thread
 from time import monotonic, sleep
 from typing import TypeVar
 
-import psycopg
-
+from recto.db.pool import AWAY
 from recto.telemetry import log
 
 T = TypeVar("T")
@@ -44,7 +43,7 @@ class Commits:
         while True:
             try:
                 return write()
-            except psycopg.OperationalError as error:  # a pool that has no connection to give raises one, too
+            except AWAY as error:
                 if monotonic() > give_up:
                     log.error("commit_delayed", reason=type(error).__name__, **figures)
                     self._keep(write)
@@ -80,7 +79,7 @@ class Commits:
             last_try = self._closed.is_set()
             try:
                 write()
-            except psycopg.OperationalError:
+            except AWAY:
                 if last_try:
                     return
                 self._closed.wait(_PAUSE_S)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from gevent.monkey import is_module_patched
 from gevent.socket import wait_read, wait_readwrite, wait_write
 from psycopg import Connection, OperationalError
@@ -13,6 +14,10 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
 Pool = ConnectionPool[Connection]
+
+# What passes once the database is back: no connection, a lost one, or a server that takes no writes, as a standby does,
+# or Supabase while the disk is full. A pool that has no connection to give raises an ``OperationalError``, too.
+AWAY = (OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 
 _TRANSACTION_POOLER_PORT = "6543"
 

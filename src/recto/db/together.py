@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from threading import Event, Lock
 from typing import Generic, TypeVar
 
-import psycopg
+from recto.db.pool import AWAY
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,7 +57,7 @@ class Together(Generic[Item, Result]):
         try:
             results = self._write_all([caller.item for caller in callers])
         except Exception as error:  # noqa: BLE001  its callers raise it
-            if len(callers) > 1 and not isinstance(error, psycopg.OperationalError):
+            if len(callers) > 1 and not isinstance(error, AWAY):
                 for caller in callers:
                     self._write_for([caller])
             else:
