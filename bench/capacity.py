@@ -113,7 +113,7 @@ def _ends(measured: dict[str, Any]) -> list[tuple[float, str, str]]:
         (
             CONNECTIONS / connections * 60,
             f"{CONNECTIONS} connections",
-            "`max_connections`, or PgBouncer in transaction mode, at port 6543",
+            "`max_connections`, or PgBouncer in transaction mode",
         ),
         (
             60e3 / measured["claim_ms"]["1500"] / JOBS,

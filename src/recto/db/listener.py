@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 
-from recto.db.pool import keeps_sessions
+from recto.db.pool import connect, keeps_sessions
 from recto.telemetry import log
 
 JOB_CHANGES = "recto_generation_jobs"
@@ -40,8 +40,7 @@ class Listener:
 
     def start(self) -> None:
         """Begin to listen, where the database can be listened to."""
-        if keeps_sessions(self._database_url):
-            self._thread.start()
+        self._thread.start()
 
     def close(self) -> None:
         """Stop listening."""
@@ -52,7 +51,9 @@ class Listener:
     def _run(self) -> None:
         while not self._closed.is_set():
             try:
-                with psycopg.connect(self._database_url, autocommit=True, connect_timeout=5) as conn:
+                with connect(self._database_url) as conn:
+                    if not keeps_sessions(conn, self._database_url):
+                        return
                     conn.execute(f"listen {self._channel}")
                     self._on_connection()
                     while not self._closed.is_set():

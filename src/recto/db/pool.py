@@ -3,15 +3,17 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 from gevent.monkey import is_module_patched
 from gevent.socket import wait_read, wait_readwrite, wait_write
 from psycopg import Connection, OperationalError
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
+
+from recto.telemetry import log
 
 Pool = ConnectionPool[Connection]
 
@@ -19,7 +21,16 @@ Pool = ConnectionPool[Connection]
 # or Supabase while the disk is full. A pool that has no connection to give raises an ``OperationalError``, too.
 AWAY = (OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 
-_TRANSACTION_POOLER_PORT = "6543"
+_TRANSACTION_POOLER_PORT = 6543
+
+# Who listens hears of a notification within milliseconds.
+_HEARS_WITHIN_S = 2.0
+
+_CONNECT_TIMEOUT_S = 5
+
+# By URL, whether sessions are kept there.
+_found: dict[str, bool] = {}
+_finding_out = Lock()
 
 # Recto's tables stand in one of the two. Where that is `recto`, the app may have tables of the same names in `public`.
 SEARCH_PATH = "recto, public"
@@ -52,12 +63,38 @@ class _GreenConnection(Connection):
             return end.value
 
 
-def keeps_sessions(database_url: str) -> bool:
-    """Whether consecutive transactions meet the same server session.
+def keeps_sessions(conn: Connection, database_url: str) -> bool:
+    """Whether consecutive transactions meet the same server session: else nothing can be prepared or listened to.
 
-    They do not behind Supabase's pooler in transaction mode: there nothing can be prepared or listened to.
+    They do not behind a pooler in transaction mode. Supabase's is known by its port; any other is found out by the
+    first connection of the process. ``conn`` is one to ``database_url``, in autocommit mode. Raises ``psycopg.Error``.
     """
-    return conninfo_to_dict(database_url).get("port") != _TRANSACTION_POOLER_PORT
+    with _finding_out:
+        if database_url not in _found:
+            _found[database_url] = _find_out(conn, database_url)
+        return _found[database_url]
+
+
+def _find_out(conn: Connection, database_url: str) -> bool:
+    if conn.info.port == _TRANSACTION_POOLER_PORT:
+        return False
+    # A pooler tells its clients a process id that is not the server's.
+    if conn.execute("select pg_backend_pid()").fetchone() == (conn.info.backend_pid,):
+        return True
+    # In transaction mode an idle client has no server, so it hears of nothing. The server that has listened for it goes
+    # on, to a channel of which nobody hears again.
+    with connect(database_url) as idle, connect(database_url) as other:
+        channel = f"asked_{uuid4().hex}"
+        idle.execute(f"listen {channel}")
+        other.execute(f"notify {channel}")
+        hears = any(idle.notifies(timeout=_HEARS_WITHIN_S, stop_after=1))
+    log.info("pooler_found", keeps_sessions=hears)
+    return hears
+
+
+def connect(database_url: str) -> Connection:
+    """Open a connection in autocommit mode that is no pool's."""
+    return psycopg.connect(database_url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S)
 
 
 def open_pool(database_url: str, size: int) -> Pool:
@@ -80,6 +117,10 @@ def open_pool(database_url: str, size: int) -> Pool:
             pool.drain()
             raise
 
+    def configure(conn: Connection) -> None:
+        if not keeps_sessions(conn, database_url):
+            conn.prepare_threshold = None
+
     pool: Pool = ConnectionPool(
         database_url,
         connection_class=_GreenConnection if is_module_patched("select") else Connection,
@@ -87,11 +128,8 @@ def open_pool(database_url: str, size: int) -> Pool:
         max_size=size,
         timeout=10,
         reconnect_timeout=_RECONNECT_FOR_S,
-        kwargs={
-            "autocommit": True,
-            "prepare_threshold": 5 if keeps_sessions(database_url) else None,
-            "connect_timeout": 5,
-        },
+        kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT_S},
+        configure=configure,
         check=check,
         open=True,
         name="recto",
