@@ -17,12 +17,12 @@ from recto.api.job_contract import (
     RetriedGeneration,
     ReviewSession,
     StartGeneration,
-    Usage,
 )
 from recto.api.limits import limited
 from recto.api.new_job import lease, new_job
 from recto.api.operation import operation
 from recto.api.review_contract import Suggestion
+from recto.api.usage_contract import Usage
 from recto.db import jobs, starts, suggestions, usage
 from recto.db.claims import Attempt
 from recto.db.jobs import JobRow
