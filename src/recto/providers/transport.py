@@ -42,7 +42,10 @@ def seconds(retry_after: str | None) -> float | None:
 
 
 def send(adapter: BaseAdapter, request: requests.PreparedRequest, timeout_s: float) -> requests.Response:
-    """Send a request within a total time. By an adapter: a session would follow redirects and keep cookies."""
+    """Send a request within a total time, and return the answer with its body still to be read.
+
+    By an adapter: a session would keep cookies, and follow redirects or read their bodies whole.
+    """
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=timeout_s)
     return adapter.send(request, timeout=timeout)  # type: ignore[arg-type]  # requests passes urllib3's own through
 
