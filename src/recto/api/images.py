@@ -51,8 +51,8 @@ from recto.storage import keys
 from recto.storage.failures import StorageUnavailable
 from recto.times import UPLOAD_S
 
-_INPUT_URL_S = 300
-_reading = BoundedSemaphore(16)
+_INPUT_URL_S = 300  # for which the provider may read an input
+_reading = BoundedSemaphore(16)  # bodies at once in a process, each of which is held in memory
 
 blueprint = Blueprint("images", __name__, url_prefix="/v1/generations")
 

@@ -37,7 +37,7 @@ _Model = Annotated[
 _Version = Annotated[StrictStr, Field(json_schema_extra={"enum": list(PROMPT_VERSIONS)})]
 _PromptVersion = Annotated[_Version | None, Field(description="One that exists; the newest if left out.")]
 
-_WrittenIn = Annotated[str | None, Field(description="That the cards turned out to be in, as its subtag.")]
+_WrittenIn = Annotated[str | None, Field(description="The one that the cards turned out to be in, as its subtag.")]
 
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 _Topic = Annotated[

@@ -66,5 +66,5 @@ def _from_float(number: object) -> object:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-# JSON has one kind of number: 1.0 is an integer. It stands after a field's bounds.
+# JSON has one kind of number: 1.0 is an integer. In an annotation it stands after the field's bounds.
 INTEGRAL = BeforeValidator(_from_float)
