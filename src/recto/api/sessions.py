@@ -112,7 +112,7 @@ def _run(attempt: Attempt) -> Response:
 
 
 def _retry_after_s(job: JobRow, asked_for_s: float | None) -> float | None:
-    """Return when a retry will be taken, and not before the provider wants to be asked; None if it never will."""
+    """Return the seconds until a retry is accepted and the provider wants to be asked again; None if none ever is."""
     retry_at = job.retry_at(runtime().settings.retry_window)
     if retry_at is None:
         return None
