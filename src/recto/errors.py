@@ -251,12 +251,7 @@ class UpstreamHTTPError(UpstreamError):
     RETRYABLE_STATUSES = frozenset({408, 500, 502, 503, 504, 524, 529})
 
     def __init__(
-        self,
-        upstream_status: int,
-        detail: str,
-        *,
-        model: str | None = None,
-        retry_after_s: float | None = None,
+        self, upstream_status: int, detail: str, *, model: str | None = None, retry_after_s: float | None = None
     ) -> None:
         super().__init__(detail, model=model, retry_after_s=retry_after_s, upstream_status=upstream_status)
         self.log_code = f"upstream_http_error_{upstream_status}"

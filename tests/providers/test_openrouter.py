@@ -602,7 +602,7 @@ def test_too_large_an_answer_is_not_read_whole(sandbox, fault):
 
 
 def test_an_address_that_does_not_take_connections_is_given_up_early(monkeypatch):
-    monkeypatch.setattr(openrouter, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
         for _ in range(3):
             conn = waiting.enter_context(socket.socket())

@@ -21,7 +21,10 @@ def runtime() -> Runtime:
 
 @contextmanager
 def place(places: BoundedSemaphore, full: str, *, retry_after_s: float) -> Iterator[None]:
-    """Take one of the process's places for what needs much memory. Raises ``Unavailable``, which says ``full``."""
+    """Take one of the process's places for what needs much memory.
+
+    Raises ``Unavailable`` with ``full`` as its message if none is free.
+    """
     if not places.acquire(blocking=False):
         raise Unavailable(full, retry_after_s=retry_after_s)
     try:

@@ -1,54 +1,15 @@
-"""The public contract: what callers send and what they get, in one place. The OpenAPI document is made of it."""
+"""The public contract of generations that are waited for, of exports, and of errors: what is sent and answered."""
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from flask import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-from recto.api import bodies
-from recto.errors import InvalidRequest, UnsupportedMediaType
+from recto.api.parsing import DEFAULT_PAGE_SIZE, INTEGRAL, WHITE, Body, PageSize, Query
+from recto.errors import InvalidRequest
 from recto.text.options import GAP, LANGUAGE_PATTERN, MAX_FOCUS_CHARACTERS, Options, Style
 from recto.text.source import MAX_CHARACTERS, MIN_CHARACTERS
-
-DEFAULT_PAGE_SIZE = 20
-MAX_PAGE_SIZE = 100
-
-
-class Body(BaseModel):
-    """A JSON request body. Unknown keys are ignored, so that older and newer clients keep working.
-
-    ``files``: the fields that are files, of a body that may come as `multipart/form-data` too.
-    """
-
-    files: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def parse(cls, request: Request) -> Self:
-        """Read the request's body. Raises ``InvalidRequest`` with a message that repeats nothing of the input."""
-        if not request.is_json:
-            raise UnsupportedMediaType
-        try:
-            return cls.model_validate_json(bodies.read(request))
-        except ValidationError as error:
-            raise refusal(error) from None
-
-
-def refusal(error: ValidationError) -> InvalidRequest:
-    """Say what is wrong, of three fields at most, without a value."""
-    return InvalidRequest("; ".join(map(_sentence, error.errors(include_input=False)[:3])))
-
-
-def _sentence(problem: Any) -> str:
-    if problem["type"] == "json_invalid":
-        return "The request body is not valid JSON in UTF-8."
-    where = ".".join(map(str, problem["loc"])) or "The request body"
-    return f"{where}: {problem['msg']}."
-
-
-# What `str.strip` takes away, in every dialect of regular expressions: they differ in what `\s` is.
-WHITE = r"\s\x1c-\x1f\x85"
 
 # The schema says the rule but for its upper bound: few dialects let a pattern count beyond 1,000, and ``maxLength``
 # would count the white space.
@@ -64,14 +25,6 @@ SourceText = Annotated[
     StrictStr,
     Field(description=SOURCE_TEXT_RULE.format(most=MAX_CHARACTERS), json_schema_extra=SOURCE_TEXT_SCHEMA),
 ]
-
-
-def _from_float(number: object) -> object:
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
-# JSON has one kind of number: 1.0 is an integer. It stands after a field's bounds.
-INTEGRAL = BeforeValidator(_from_float)
 
 
 class CardOptions(Body):
@@ -157,6 +110,9 @@ Incomplete = Annotated[
         "stream, such as `upstream_timeout`."
     ),
 ]
+
+
+NextCursor = Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
 
 
 class FlashcardProposal(BaseModel):
@@ -246,7 +202,7 @@ class GenerationPage(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     generations: list[Generation]
-    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
+    next_cursor: NextCursor
 
 
 class GenerationErrorLog(BaseModel):
@@ -273,25 +229,7 @@ class GenerationErrorLogPage(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     generation_error_logs: list[GenerationErrorLog]
-    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
-
-
-class Query(BaseModel):
-    """A query string. Unknown parameters are ignored; a known one may be sent once."""
-
-    @classmethod
-    def parse(cls, request: Request) -> Self:
-        """Read the query string. Raises ``InvalidRequest``."""
-        for name, values in request.args.lists():
-            if name in cls.model_fields and len(values) > 1:
-                raise InvalidRequest(f"{name}: sent more than once.")
-        try:
-            return cls.model_validate(request.args.to_dict())
-        except ValidationError as error:
-            raise refusal(error) from None
-
-
-PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]
+    next_cursor: NextCursor
 
 
 class PageQuery(Query):

@@ -23,7 +23,7 @@ MEDIA_TYPE = "text/event-stream"
 # Proxies and browsers give up a connection on which nothing comes.
 COMMENT = b": the model is writing\n\n"
 COMMENT_EVERY_S = 10.0
-# How often a caller is looked for who may be gone.
+# How often it is checked whether the caller is gone.
 _LOOK_EVERY_S = 0.25
 
 
@@ -48,8 +48,9 @@ def respond(body: Iterator[bytes], **headers: str) -> Response:
 def run(work: Callable[[Emit, Callable[[], bool]], None], *, finish: bool) -> Iterator[bytes]:
     """Do the work in a thread and yield the events that it emits; the first is waited for before this returns.
 
-    The work is given what emits an event, and what tells whether nobody reads them any more; with ``finish`` it is
-    never told so. What it raises before its first event is raised here; it must not raise afterwards.
+    ``work`` is called with a function that emits an event by its name and data, and with one that tells whether the
+    caller is gone, which with ``finish`` it never is. What it raises before its first event is raised here; it must not
+    raise afterwards.
     """
     running = _Work(work, request.environ.get("gunicorn.socket"), finish=finish)
     first = running.next(None)

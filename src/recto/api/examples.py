@@ -132,7 +132,7 @@ _FIELDS: dict[str, Any] = _CARD | {
     "Suggestion.id": _SUGGESTION,
 }
 
-# What is another in a model that stands in a field.
+# By model and field: what differs from the example of the model that stands in the field.
 _CHANGES: dict[str, dict[str, Any]] = {
     "RetriedGeneration.generation": {"status": "pending", "retries": 1, "model": None, "finished_at": None},
 }

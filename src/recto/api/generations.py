@@ -33,7 +33,7 @@ blueprint.before_request(require_user)
 
 
 def in_the_form_asked_for(view: Callable[P, Response]) -> Callable[P, Response]:
-    """Turn an answer that is there already into the events that it was sent as, or would have been."""
+    """Turn the JSON of a stored answer into events if the request asks for those."""
 
     @wraps(view)
     def answered(*args: P.args, **kwargs: P.kwargs) -> Response:

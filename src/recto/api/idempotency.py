@@ -30,9 +30,9 @@ _VALID = re.compile(r"[\x21-\x7e]{1,255}")
 def idempotent(view: Callable[P, Response]) -> Callable[P, Response]:
     """Give a repeated request its first answer. Without the header the view runs as if undecorated.
 
-    It stands outside of ``limited``: an answer that is given again counts against no limit, but whoever is over one
-    gets neither an answer nor their body read. Answers are kept if the work was done or the provider failed; any other
-    leaves the key free.
+    It stands above ``limited``: an answer that is given again counts against no limit. A caller who is over a limit is
+    refused before the body is read, even if there is an answer. Answers are kept if the work was done or the provider
+    failed; any other leaves the key free.
     """
 
     @wraps(view)
@@ -89,10 +89,10 @@ def _replay(answer: Answer) -> Response:
 
 
 def answer_keeper(job_id: UUID, respond: Callable[[Results], Response]) -> Callable[[Connection, Results], None] | None:
-    """Return what keeps the answer in the transaction that commits the job's results; None if the request has no key.
+    """Return a function that stores the answer in the transaction that commits the job's results.
 
-    It may be called after the request has ended: the commit is late when the database is away. ``respond`` makes the
-    answer, without the request.
+    None if the request has no key. The function may be called after the request has ended, since the commit is late
+    when the database is away: ``respond`` makes the answer without the request.
     """
     claim: Claim | None = g.get("idempotency_claim")
     if claim is None:
@@ -101,7 +101,7 @@ def answer_keeper(job_id: UUID, respond: Callable[[Results], Response]) -> Calla
 
 
 def answer_keeper_of_stream() -> Callable[[bytes], None] | None:
-    """Return what keeps the JSON of a streamed answer once it is whole; None if the request has no key."""
+    """Return a function that stores the JSON of a streamed answer once it is whole; None if the request has no key."""
     claim: Claim | None = g.get("idempotency_claim")
     if claim is None:
         return None

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from recto.api import bodies, cursors
-from recto.api.contract import DEFAULT_PAGE_SIZE, Body, PageSize, Query, refusal
+from recto.api.contract import NextCursor
+from recto.api.parsing import DEFAULT_PAGE_SIZE, Body, PageSize, Query, refusal
 from recto.db.images import ImageRow
 from recto.errors import InvalidRequest, UnsupportedMediaType
 from recto.images.modes import ModeName
@@ -128,7 +129,7 @@ class ImagePage(_Camel):
     """The caller's pictures, newest first."""
 
     generations: list[Image]
-    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
+    next_cursor: NextCursor
 
 
 class ImageQuery(Query):

@@ -1,10 +1,8 @@
 """``/v1/generations``: pictures that Replicate makes, delivered by webhook."""
 
-from collections.abc import Callable
 from contextlib import closing
 from hashlib import sha256
 from threading import BoundedSemaphore
-from typing import TypeVar
 from uuid import UUID, uuid4
 
 import gevent
@@ -53,10 +51,8 @@ from recto.storage import keys
 from recto.storage.failures import StorageUnavailable
 from recto.times import UPLOAD_S
 
-T = TypeVar("T")
-
-_INPUT_URL_S = 300
-_reading = BoundedSemaphore(16)
+_INPUT_URL_S = 300  # for which the provider may read an input
+_reading = BoundedSemaphore(16)  # bodies at once in a process, each of which is held in memory
 
 blueprint = Blueprint("images", __name__, url_prefix="/v1/generations")
 
@@ -64,8 +60,7 @@ blueprint = Blueprint("images", __name__, url_prefix="/v1/generations")
 @blueprint.before_request
 def require_images() -> None:
     """Answer 404 where pictures are off."""
-    if runtime().images is None:
-        raise NotFound
+    _held()
 
 
 blueprint.before_request(require_user)
@@ -276,14 +271,14 @@ def _uploads(wish: Wish, files: dict[str, bytes]) -> list[Upload]:
     needed = MODES[wish.mode].files
     if missing := [name for name in needed if not files.get(name)]:
         raise InvalidRequest(f"{' and '.join(missing)} must be sent in the mode {wish.mode}.")
-    return [_aside(lambda name=name: read_upload(files[name])) for name in needed]  # type: ignore[misc]
+    return [_read_aside(files[name]) for name in needed]
 
 
-def _aside(work: Callable[[], T]) -> T:
-    """Do what computes for long in a thread of its own, so that other requests go on."""
+def _read_aside(file: bytes) -> Upload:
+    """Read an upload, which computes for long, in a thread of its own, so that other requests go on."""
     if is_module_patched("threading"):
-        return gevent.get_hub().threadpool.apply(work)  # type: ignore[no-any-return]
-    return work()
+        return gevent.get_hub().threadpool.apply(read_upload, (file,))  # type: ignore[no-any-return]
+    return read_upload(file)
 
 
 def _accepted(row: ImageRow, **headers: str) -> Response:

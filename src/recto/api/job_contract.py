@@ -7,20 +7,18 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from recto.api.contract import (
-    DEFAULT_PAGE_SIZE,
-    INTEGRAL,
     SOURCE_TEXT_RULE,
     SOURCE_TEXT_SCHEMA,
-    WHITE,
     CardOptions,
     CreateGeneration,
     Dropped,
     Incomplete,
-    PageSize,
-    Query,
+    NextCursor,
 )
+from recto.api.parsing import DEFAULT_PAGE_SIZE, INTEGRAL, WHITE, PageSize, Query
 from recto.api.review_contract import Cursor, Side, Suggestion
 from recto.api.section_contract import Progress
+from recto.api.usage_contract import Usage
 from recto.db.jobs import JobRow
 from recto.text.deck import MAX_COUNT, Part
 from recto.text.prompt import PROMPT_VERSIONS
@@ -39,7 +37,7 @@ _Model = Annotated[
 _Version = Annotated[StrictStr, Field(json_schema_extra={"enum": list(PROMPT_VERSIONS)})]
 _PromptVersion = Annotated[_Version | None, Field(description="One that exists; the newest if left out.")]
 
-_WrittenIn = Annotated[str | None, Field(description="That the cards turned out to be in, as its subtag.")]
+_WrittenIn = Annotated[str | None, Field(description="The one that the cards turned out to be in, as its subtag.")]
 
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 _Topic = Annotated[
@@ -235,30 +233,13 @@ class AiGenerationPage(BaseModel):
     """The caller's generations, newest first."""
 
     generations: list[ListedGeneration]
-    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
+    next_cursor: NextCursor
 
 
 class DeckGeneration(AiGeneration):
     """A deck's latest generation and how far it is."""
 
     pairs_generated: int
-
-
-class Usage(BaseModel):
-    """What the caller's generations count against the quota of this calendar month (UTC)."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    limit: Annotated[int | None, Field(description="Generations a month; null if there is no quota.")]
-    used: Annotated[int, Field(description="Succeeded this month.")]
-    reserved: Annotated[int, Field(description="In flight.")]
-    resets_at: datetime
-
-
-class AllUsage(Usage):
-    """What counts of texts, and of pictures where they are on. One kind never uses up the other's."""
-
-    images: Annotated[Usage | None, Field(description="The same for pictures, by the caller's plan.")] = None
 
 
 class ReviewSession(BaseModel):

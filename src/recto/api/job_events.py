@@ -18,9 +18,10 @@ from recto.errors import InvalidRequest, NotFound, RateLimited
 from recto.runtime import Runtime
 from recto.telemetry import log
 
-# What stops the stream is looked for so often: the caller is gone, or the process stops.
+# How often it is checked whether the caller is gone, or the process stops.
 _LOOK_EVERY_S = 1.0
-_DONE = "done"
+_DONE = "done"  # the name and the id of the last event
+_AFTER_ALL = 2**31 - 1  # beyond any position
 
 
 def respond(job_id: UUID) -> Response:
@@ -41,18 +42,15 @@ def respond(job_id: UUID) -> Response:
 
 
 def _last_event_id() -> int:
-    """Return the position of the last suggestion that the caller has."""
+    """Return the position of the last suggestion that the caller has; 0 before the first."""
     given = request.headers.get("Last-Event-ID", "").strip()
     if given == _DONE:
-        return _ALL
+        return _AFTER_ALL
     if not given:
         return 0
-    if not (given.isascii() and given.isdecimal() and len(given) < len(str(_ALL))):
+    if not (given.isascii() and given.isdecimal() and len(given) < len(str(_AFTER_ALL))):
         raise InvalidRequest("Last-Event-ID must be the id of one of the generation's events.")
     return int(given)
-
-
-_ALL = 2**31 - 1  # beyond any position
 
 
 class _Stream:

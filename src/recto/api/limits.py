@@ -31,7 +31,11 @@ _IPV6_NETWORK_BITS = 64
 
 @dataclass(slots=True)
 class Window:
-    """One rule for one user or address, and its count. ``ends``: seconds since the epoch; 0 before the first hit."""
+    """One rule for one user or address, and its count.
+
+    ``is_shared``: whether other users count under the same key. ``ends``: seconds since the epoch; 0 before the first
+    hit.
+    """
 
     name: str
     key: str

@@ -16,7 +16,7 @@ from recto.text.source import MAX_CHARACTERS, SourceText, Topic
 
 
 def new_job(kind: str, body: StartGeneration | StartDeckGeneration, deck_id: UUID | None = None) -> NewJob:
-    """Check what the body asks for. Raises ``InvalidRequest`` that names what is allowed."""
+    """Return the job that the body asks for. Raises ``InvalidRequest``, which names what is allowed."""
     settings = runtime().settings
     model = settings.openrouter_model if body.model is None else body.model
     if model not in settings.models:

@@ -14,8 +14,9 @@ from werkzeug.routing import IntegerConverter, Rule
 
 from recto.api import event_streams, examples, openapi_errors
 from recto.api.auth import require_user
-from recto.api.contract import Body, CreateGeneration, Error, Query
+from recto.api.contract import CreateGeneration, Error
 from recto.api.operation import Operation
+from recto.api.parsing import Body, Query
 from recto.api.review_contract import ReviewSuggestion, SuggestionReview
 from recto.text.proposals import Bounds
 

@@ -71,7 +71,7 @@ def _possible(operation: Operation, parameters: list[dict[str, Any]], *, public:
 
 
 def _kinds(error: type[RectoError]) -> Iterable[type[RectoError]]:
-    """Yield the error and those that it stands for: of its status, and with somebody left to read them."""
+    """Yield the error and its subclasses of the same status, but ``Canceled``, whose caller is gone."""
     yield error
     for kind in error.__subclasses__():
         if kind.status == error.status and kind is not Canceled:

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
 
-from recto.api.contract import Body, Query
+from recto.api.parsing import Body, Query
 from recto.errors import RectoError
 
 View = TypeVar("View", bound=Callable[..., Any])

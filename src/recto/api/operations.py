@@ -120,7 +120,10 @@ def page() -> Response:
 
 
 def _development_token() -> str | None:
-    """Return a token of the development user for a browser on this machine, which no other site's name led here."""
+    """Return a token of the development user for a browser on this machine, else None.
+
+    It must have called the service by a name that no other site can have: any domain can be made to lead here.
+    """
     settings = runtime().settings
     secret, user_id = settings.supabase_jwt_secret, settings.development_user
     if secret is None or user_id is None or urlsplit(request.host_url).hostname not in ("127.0.0.1", "localhost"):
@@ -130,10 +133,9 @@ def _development_token() -> str | None:
 
 
 def _image_sources() -> str:
-    """Return where the page may load pictures from: us, and where those of cards are read.
+    """Return the origins that the page may load pictures from: its own, and that of the stored pictures.
 
-    That is another origin for a bucket, and for a folder where the page is opened at another name of ours than
-    PUBLIC_BASE_URL. No more than the origin: a path in a policy would show nobody less.
+    The second is another one for a bucket, and for a folder if the page is opened at another name than PUBLIC_BASE_URL.
     """
     held = runtime().images
     if held is None:

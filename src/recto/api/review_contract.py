@@ -6,7 +6,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StrictStr, model_validator
 
 from recto.api import cursors
-from recto.api.contract import DEFAULT_PAGE_SIZE, WHITE, Body, End, PageSize, Query, Quote, Start
+from recto.api.contract import End, NextCursor, Quote, Start
+from recto.api.parsing import DEFAULT_PAGE_SIZE, WHITE, Body, PageSize, Query
 from recto.api.section_contract import Section
 from recto.db.suggestions import SuggestionRow
 from recto.errors import InvalidRequest
@@ -72,7 +73,7 @@ class PairPage(BaseModel):
     """A deck's pairs, oldest first."""
 
     pairs: list[Suggestion]
-    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for the next page; null on the last.")]
+    next_cursor: NextCursor
 
 
 class ReviewSuggestion(Body):

@@ -17,12 +17,12 @@ from recto.api.job_contract import (
     RetriedGeneration,
     ReviewSession,
     StartGeneration,
-    Usage,
 )
 from recto.api.limits import limited
 from recto.api.new_job import lease, new_job
 from recto.api.operation import operation
 from recto.api.review_contract import Suggestion
+from recto.api.usage_contract import Usage
 from recto.db import jobs, starts, suggestions, usage
 from recto.db.claims import Attempt
 from recto.db.jobs import JobRow
@@ -112,7 +112,7 @@ def _run(attempt: Attempt) -> Response:
 
 
 def _retry_after_s(job: JobRow, asked_for_s: float | None) -> float | None:
-    """Return when a retry will be taken, and not before the provider wants to be asked; None if it never will."""
+    """Return the seconds until a retry is accepted and the provider wants to be asked again; None if none ever is."""
     retry_at = job.retry_at(runtime().settings.retry_window)
     if retry_at is None:
         return None

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recto.api.contract import Dropped, Query
+from recto.api.contract import Dropped
+from recto.api.parsing import Query
 from recto.db.stats import MAX_DAYS
 
 

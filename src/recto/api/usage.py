@@ -2,10 +2,10 @@
 
 from flask import Blueprint, Response, g
 
-from recto.api import job_contract
 from recto.api.auth import require_user
 from recto.api.context import respond, runtime
 from recto.api.operation import operation
+from recto.api.usage_contract import AllUsage, Usage
 from recto.db import images, usage
 
 blueprint = Blueprint("usage", __name__)
@@ -13,16 +13,16 @@ blueprint.before_request(require_user)
 
 
 @blueprint.get("/usage")
-@operation("getUsage", answers={200: job_contract.AllUsage})
+@operation("getUsage", answers={200: AllUsage})
 def show() -> Response:
     """What is used of this month's quota.
 
     Months begin at midnight UTC on the first. Generations that run hold a place until they end.
     """
     pool, quota = runtime().pool, runtime().settings.quota_generations_per_month
-    texts = job_contract.Usage.model_validate(usage.find(pool, g.user.id, quota))
+    texts = Usage.model_validate(usage.find(pool, g.user.id, quota))
     if runtime().images is None:
-        return respond(job_contract.AllUsage(**texts.model_dump()))
+        return respond(AllUsage(**texts.model_dump()))
     plan = runtime().plans.of(images.price_id(pool, g.user.id))
     pictures = usage.find(pool, g.user.id, plan.monthly_generations, images=True)
-    return respond(job_contract.AllUsage(**texts.model_dump(), images=job_contract.Usage.model_validate(pictures)))
+    return respond(AllUsage(**texts.model_dump(), images=Usage.model_validate(pictures)))

@@ -1,4 +1,4 @@
-"""``?wait=``: answer when a job has changed in place of at once."""
+"""``?wait=``: answer once a job has changed, and not at once."""
 
 from collections.abc import Generator
 from contextlib import nullcontext
@@ -11,9 +11,10 @@ from recto.api.context import runtime
 
 
 def looks(job_id: UUID, wait_s: float) -> Generator[bool]:
-    """Yield whenever the caller shall look at the job: at once, and at each change for ``wait_s``; True the last time.
+    """Yield each time that the job is to be read, with True for the last time.
 
-    Without a wait, or with too many of the user's under way, the first look is the last.
+    That is at once, at each change, and every ``look_s`` in case a change was not heard of, until ``wait_s`` are over.
+    Without a wait, or with too many of the user's under way, it is read once.
     """
     give_up = monotonic() + wait_s
     with runtime().changes.of(job_id, g.user.id) if wait_s else nullcontext() as changed:

@@ -1,4 +1,4 @@
-"""Bring a picture home: what the provider has made is fetched, written anew and stored."""
+"""Finish the job of a picture: what the provider has made is fetched, written anew and stored."""
 
 import random
 from uuid import uuid5
@@ -35,8 +35,12 @@ _FAILED = "The image model's provider could not make this picture."
 def run_image(runtime: WorkerRuntime, attempt: Attempt) -> str:
     """Do what is to be done next for the job, and return what became of it, as a log line says it.
 
-    Where this worker has no pictures on, the job is left to another one. Raises ``Unavailable`` if the database is away
-    for longer than the worker is patient: the picture is then committed as soon as it is back.
+    ``stored`` and ``failed`` are ends. After ``looked_up`` the provider still works, after ``delayed`` it is tried
+    again. ``left``: to another worker, since pictures are off in this one. ``not_owned``: the job has ended, or another
+    attempt has begun.
+
+    Raises ``Unavailable`` if the database is away for longer than the worker is patient: the picture is then committed
+    as soon as it is back.
     """
     held = runtime.images
     if held is None:

@@ -121,7 +121,7 @@ class _Run:
         return ask(self._runtime.openrouter, material, **self._asked(), bounds=bounds, known=known)
 
     def _parts(self) -> list[Part]:
-        """The sections of a long text; else one that is all there is."""
+        """The sections of a long text; else one section that is the whole text or topic."""
         attempt = self._attempt
         if attempt.sections:
             return [Part(**told) for told in attempt.sections]
@@ -136,6 +136,7 @@ class _Run:
         return Source.part(payload, number, course.parts[number - 1])
 
     def fail(self, error: Exception) -> Outcome:
+        """Commit why the attempt failed; another one follows if the failure may pass and attempts are left."""
         attempt, model = self._attempt, self._attempt.payload["model"]
         known = error if isinstance(error, UpstreamError) else None
         duration_ms = round((monotonic() - self._started) * 1000)
@@ -153,7 +154,6 @@ class _Run:
                 model=model,
                 duration_ms=duration_ms,
             )
-
         may_pass = known is None or known.retryable
         backoff_s = self._runtime.times.backoff_s
         job = self._commit(
@@ -174,10 +174,10 @@ class _Run:
     def _add(
         self, generation: Generation, source: Source, *, enough: int, incomplete: str | None
     ) -> attempts.Batch | None:
+        """Commit a generation's calls and cards; the job succeeds once ``enough`` are stored. None: it is not owned."""
         cards = [source.suggestion(card) for card in generation.proposals]
         calls, first_call = generation.completion.calls, self._call
         self._call += len(calls)
-
         return self._commit(
             lambda: attempts.add_batch(
                 self._runtime.pool,
@@ -206,6 +206,7 @@ class _Run:
         return {"job_id": str(attempt.job_id), "attempt": attempt.number, "user_id": str(attempt.user_id)} | self.facts
 
     def _asked(self) -> dict[str, Any]:
+        """What each call asks for, but its material, its bounds and the fronts that are known."""
         payload = self._attempt.payload
         count = payload.get("count") if self._attempt.kind != "deck" else None  # a deck counts over its batches
         options = Options(count, payload.get("language"), payload.get("focus"), payload.get("style", "question"))

@@ -12,7 +12,10 @@ from recto.text.source import Material, Passage, SourceText, Topic
 
 
 class Source:
-    """The material of a job's calls. ``number``, from 1, and ``start``: of a section in its text."""
+    """The material of a job's calls.
+
+    Of a section ``number``, from 1, ``title`` and ``start``, in code points, say where it stands in the job's text.
+    """
 
     def __init__(
         self, material: Material, *, number: int | None = None, title: str | None = None, start: int = 0

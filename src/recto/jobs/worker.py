@@ -69,8 +69,8 @@ class _Worker:
         listener.start()
         # Each in a thread of its own, so that none holds up another.
         periodic = [
-            Thread(target=self._every, args=(seconds, move), name=move.__name__, daemon=True)
-            for seconds, move in (
+            Thread(target=self._every, args=(seconds, task), name=task.__name__, daemon=True)
+            for seconds, task in (
                 (self._runtime.times.sweep_every_s, recover_abandoned),
                 (_ERASE_EVERY_S, erase),
                 (_ALERT_EVERY_S, alert),
@@ -142,12 +142,12 @@ class _Worker:
         with self._runtime.leases.renewed(attempt.job_id):
             return run_image(self._runtime, attempt), {}
 
-    def _every(self, seconds: float, move: Callable[[WorkerRuntime], None]) -> None:
+    def _every(self, seconds: float, task: Callable[[WorkerRuntime], None]) -> None:
         while not self._stopping.is_set():
             try:
-                move(self._runtime)
+                task(self._runtime)
             except psycopg.Error as error:
-                log.warning("periodic_work_failed", move=move.__name__, reason=type(error).__name__)
+                log.warning("periodic_work_failed", task=task.__name__, reason=type(error).__name__)
                 # After an outage all leases are over: those who live renew theirs, or commit, before others take over.
                 self._stopping.wait(self._runtime.times.lease_s)
             except Exception as error:  # noqa: BLE001  the next turn may succeed

@@ -6,6 +6,8 @@ import jiter
 import requests
 import urllib3
 
+from recto.providers.transport import send
+
 _TIMEOUT_S = 5.0
 _MAX_BYTES = 256 * 1024
 
@@ -18,11 +20,8 @@ def fetch_jwks(session: requests.Session, supabase_url: str) -> dict[str, Any]:
     """Return the project's JSON Web Key Set; raise ``KeysUnavailable``. Takes at most five seconds."""
     url = f"{supabase_url}/auth/v1/.well-known/jwks.json"
     try:
-        # The adapter alone: a session reads the whole body of a redirect, even of one that it does not follow.
-        with session.get_adapter(url).send(
-            requests.Request("GET", url, headers={"User-Agent": "recto"}).prepare(),
-            timeout=urllib3.Timeout(total=_TIMEOUT_S),  # type: ignore[arg-type]  # requests passes urllib3's own through
-        ) as response:
+        request = requests.Request("GET", url, headers={"User-Agent": "recto"}).prepare()
+        with send(session.get_adapter(url), request, _TIMEOUT_S) as response:
             keys = jiter.from_json(response.raw.read(_MAX_BYTES, decode_content=True))
     except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
         raise KeysUnavailable(type(error).__name__) from error

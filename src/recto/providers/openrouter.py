@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
-import urllib3
 from pydantic_core import to_json
 
 from recto.calls import Call, MadeCalls, Spent
@@ -28,17 +27,16 @@ from recto.errors import (
 from recto.providers import openrouter_answers, openrouter_errors, openrouter_prices, openrouter_stream
 from recto.providers.deadline import streamed
 from recto.providers.openrouter_prices import Endpoint
-from recto.providers.transport import CONNECT_TIMEOUT_S, parse, read, translated
+from recto.providers.transport import parse, read, send, translated
 
 # A retry pauses this long, ±50 %, or as long as the provider asks for, if it asks for little.
 _RETRY_PAUSE_S = 0.3
 _LONGEST_RETRY_PAUSE_S = 2.0
 
-# How an answer is asked for, from the strictest form to none. After one of these statuses the next form is tried.
-_FORMATS = ("json_schema", "json_object", "plain")
+# After one of these statuses a simpler form of answer is asked for.
 _FORMAT_REFUSALS = frozenset({400, 404, 415, 422})
 
-# Asking what a past call took, or about the key.
+# Asking what a past call took, about the key, or about prices.
 _LOOK_TIMEOUT_S = 10.0
 
 # A model that refuses a form may learn it, or be served by another provider.
@@ -106,9 +104,8 @@ class OpenRouter:
         self._fallback_models = fallback_models
         self._quick_retry = quick_retry
         self._clock = clock
-        self._refusals: dict[str, tuple[int, float]] = {}  # model -> how many of _FORMATS it refuses, until when
+        self._refusals: dict[str, tuple[int, float]] = {}  # model -> how many of _formats it refuses, until when
         self._base_url = base_url
-        self._url = f"{base_url}/chat/completions"
         self._headers = {
             "Authorization": f"Bearer {api_key}",
             "Accept": "application/json",
@@ -118,9 +115,7 @@ class OpenRouter:
         }
         # Preparing a request takes a third of a call's time; only the body differs.
         self._template = requests.Request(
-            "POST",
-            self._url,
-            headers=self._headers | {"Content-Type": "application/json"},
+            "POST", f"{base_url}/chat/completions", headers=self._headers | {"Content-Type": "application/json"}
         ).prepare()
 
     def complete(
@@ -149,10 +144,10 @@ class OpenRouter:
             body["stream"] = True
         if self._fallback_models:
             body["models"] = [model, *self._fallback_models]
-        json_schema = {"name": schema_name, "strict": True, "schema": schema}
+        formats = _formats(schema_name, schema)
         calls: list[Call] = []
         try:
-            content, finish_reason = self._try(body, json_schema, calls, listener, within_s or self.timeout_s)
+            content, finish_reason = self._try(body, formats, calls, listener, within_s or self.timeout_s)
         except UpstreamError as error:
             error.calls = tuple(calls)
             raise
@@ -160,42 +155,33 @@ class OpenRouter:
 
     def spent(self, request_id: str) -> Spent | None:
         """Ask what a past call took; None if the provider does not know it, or not yet."""
-        try:
-            status, answer = self._look(f"generation?id={quote(request_id, safe='')}")
-        except UpstreamError:
-            return None
+        status, answer = self._look(f"generation?id={quote(request_id, safe='')}")
         return openrouter_answers.spent(answer) if status == 200 else None
 
     def refusal_of_key(self) -> int | None:
         """Return the status with which the provider refuses the key; None if it takes it, or cannot be asked."""
-        try:
-            status, _ = self._look("key")
-        except UpstreamError:
-            return None
+        status, _ = self._look("key")
         return status if status in UpstreamRefused.STATUSES else None
 
     def endpoints(self, model: str) -> list[Endpoint]:
         """Ask who serves a model, at which prices; none if the provider does not tell, or cannot be asked."""
-        try:
-            status, answer = self._look(f"models/{quote(model, safe='/:')}/endpoints")
-        except UpstreamError:
-            return []
+        status, answer = self._look(f"models/{quote(model, safe='/:')}/endpoints")
         return openrouter_prices.endpoints(answer) if status == 200 else []
 
-    def _look(self, path: str) -> tuple[int, dict[str, Any]]:
-        url = f"{self._base_url}/{path}"
-        request = requests.Request("GET", url, headers=self._headers).prepare()
-        with translated(UpstreamConnectionError, monotonic() + _LOOK_TIMEOUT_S):
-            response = self._session.get_adapter(url).send(
-                request,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=_LOOK_TIMEOUT_S),  # type: ignore[arg-type]
-            )
-            return response.status_code, parse(read(response))
+    def _look(self, path: str) -> tuple[int | None, dict[str, Any]]:
+        """Return the status and the JSON object of an answer; no status if there was none."""
+        request = requests.Request("GET", f"{self._base_url}/{path}", headers=self._headers).prepare()
+        try:
+            with translated(UpstreamConnectionError, monotonic() + _LOOK_TIMEOUT_S):
+                response = send(self._session.get_adapter(self._base_url), request, _LOOK_TIMEOUT_S)
+                return response.status_code, parse(read(response))
+        except UpstreamError:
+            return None, {}
 
     def _try(
         self,
         body: dict[str, Any],
-        json_schema: dict[str, Any],
+        formats: list[dict[str, Any]],
         calls: list[Call],
         listener: Listener | None,
         timeout_s: float,
@@ -203,7 +189,7 @@ class OpenRouter:
         started = monotonic()
         deadline = started + timeout_s
         try:
-            return self._step_down(body, json_schema, deadline, calls, listener)
+            return self._step_down(body, formats, deadline, calls, listener)
         except UpstreamError as error:
             if not (self._quick_retry and error.retryable) or (listener and listener.has_heard):
                 raise
@@ -212,12 +198,12 @@ class OpenRouter:
             if pause_s > _LONGEST_RETRY_PAUSE_S or elapsed_s + pause_s > timeout_s / 2:
                 raise
         sleep(pause_s)
-        return self._step_down(body, json_schema, deadline, calls, listener)
+        return self._step_down(body, formats, deadline, calls, listener)
 
     def _step_down(
         self,
         body: dict[str, Any],
-        json_schema: dict[str, Any],
+        formats: list[dict[str, Any]],
         deadline: float,
         calls: list[Call],
         listener: Listener | None,
@@ -230,11 +216,11 @@ class OpenRouter:
         model = body["model"]
         refused, until = self._refusals.get(model, (0, 0.0))
         first = refused if self._clock() < until else 0
-        for number, form in enumerate(_FORMATS[first:], first):
+        for number, form in enumerate(formats[first:], first):
             try:
-                written = self._call(body | _response_format(form, json_schema), deadline, calls, listener)
+                written = self._call(body | form, deadline, calls, listener)
             except UpstreamHTTPError as error:
-                if error.upstream_status not in _FORMAT_REFUSALS or form == _FORMATS[-1]:
+                if error.upstream_status not in _FORMAT_REFUSALS or form is formats[-1]:
                     raise
                 if listener and listener.has_heard:
                     raise
@@ -298,18 +284,14 @@ class OpenRouter:
         request.headers["Content-Length"] = str(len(request.body))
         left_s = max(deadline - monotonic(), 0.001)
         with streamed(listener.is_canceled) if listener else nullcontext():
-            # The adapter alone: the session would follow redirects and keep cookies.
-            return self._session.get_adapter(self._url).send(
-                request,
-                stream=listener is not None,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=left_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
-            )
+            return send(self._session.get_adapter(self._base_url), request, left_s)
 
 
-def _response_format(form: str, json_schema: dict[str, Any]) -> dict[str, Any]:
-    match form:
-        case "json_schema":
-            return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
-        case "json_object":
-            return {"response_format": {"type": "json_object"}}
-    return {}
+def _formats(schema_name: str, schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """How an answer is asked for, from the strictest form to none."""
+    json_schema = {"name": schema_name, "strict": True, "schema": schema}
+    return [
+        {"response_format": {"type": "json_schema", "json_schema": json_schema}},
+        {"response_format": {"type": "json_object"}},
+        {},
+    ]

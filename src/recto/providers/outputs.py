@@ -12,7 +12,6 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
 from recto.errors import UpstreamBrokenAnswer, UpstreamConnectionError, UpstreamError, UpstreamHTTPError
@@ -22,7 +21,7 @@ from recto.providers.deadline import (
     DeadlineHTTPSConnection,
     DeadlineResponse,
 )
-from recto.providers.transport import CONNECT_TIMEOUT_S, translated
+from recto.providers.transport import send, translated
 
 MAX_BYTES = 25 * 1024 * 1024
 HOST = "replicate.delivery"
@@ -61,10 +60,7 @@ class Outputs:
         deadline = monotonic() + self._timeout_s
         request = requests.Request("GET", url, headers={"User-Agent": "recto", "Accept-Encoding": "identity"}).prepare()
         with translated(UpstreamConnectionError, deadline):
-            response = adapter.send(
-                request,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=self._timeout_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
-            )
+            response = send(adapter, request, self._timeout_s)
         with response, translated(UpstreamBrokenAnswer, deadline):
             status = response.status_code
             if status == 429 or status >= 500:

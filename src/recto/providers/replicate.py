@@ -11,7 +11,6 @@ from typing import Any, Literal, Self, get_args
 from urllib.parse import quote
 
 import requests
-import urllib3
 from pydantic_core import to_json
 
 from recto.errors import (
@@ -22,7 +21,7 @@ from recto.errors import (
     UpstreamRateLimited,
 )
 from recto.providers.redaction import KEPT_CHARACTERS, withhold
-from recto.providers.transport import CONNECT_TIMEOUT_S, parse, read, seconds, translated
+from recto.providers.transport import parse, read, seconds, send, translated
 
 Status = Literal["starting", "processing", "succeeded", "failed", "canceled"]
 
@@ -131,11 +130,7 @@ class Replicate:
             data=None if body is None else to_json(body),
         ).prepare()
         with translated(UpstreamConnectionError, deadline):
-            # The adapter alone: the session would follow redirects and keep cookies.
-            response = self._session.get_adapter(self._base_url).send(
-                request,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=self._timeout_s),  # type: ignore[arg-type]  # requests passes urllib3's own through
-            )
+            response = send(self._session.get_adapter(self._base_url), request, self._timeout_s)
         with translated(UpstreamBrokenAnswer, deadline):
             raw = read(response)
         if not 200 <= response.status_code < 300:

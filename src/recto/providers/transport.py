@@ -14,6 +14,7 @@ from typing import Any
 import jiter
 import requests
 import urllib3
+from requests.adapters import BaseAdapter
 
 from recto.errors import UpstreamConnectionError, UpstreamError, UpstreamInvalidResponse, UpstreamTimeout
 
@@ -38,6 +39,15 @@ def seconds(retry_after: str | None) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except (ValueError, OverflowError):
         return None
+
+
+def send(adapter: BaseAdapter, request: requests.PreparedRequest, timeout_s: float) -> requests.Response:
+    """Send a request within a total time, and return the answer with its body still to be read.
+
+    By an adapter: a session would keep cookies, and follow redirects or read their bodies whole.
+    """
+    timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, total=timeout_s)
+    return adapter.send(request, timeout=timeout)  # type: ignore[arg-type]  # requests passes urllib3's own through
 
 
 @contextmanager

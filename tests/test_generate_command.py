@@ -1,4 +1,4 @@
-"""`recto generate` of a text that is longer than a call may be."""
+"""`recto generate`: of a text that a call takes whole, then of a longer one."""
 
 import csv
 import io
@@ -12,11 +12,106 @@ from contextlib import closing
 
 import pytest
 
+from recto.api.contract import CreatedGeneration
+
 from .api.test_long_decks import TITLES, chapter, facts
 from .commands import RECTO, run
 from .documents import made
 
+TEXT = "The recto is the front of a leaf. The verso is its back. Gutenberg printed his Bible in 1455. " * 12
 SPOILT = "# Spoilt\n\n[sandbox: {}]\n\n" + facts("Stone", 6000)
+
+
+def test_cards_are_written_as_json():
+    done = run("generate", "-", "--sandbox", text=TEXT)
+    assert done.returncode == 0
+    assert done.stderr == b""
+    report = json.loads(done.stdout)
+    assert report["generated_count"] == len(report["flashcards_proposals"]) > 0
+    assert report["model"] == "sandbox/extractive"
+    # The API's own shape, and what stands in the API's record beside it.
+    created = CreatedGeneration.model_validate(report).model_dump()
+    assert {name: report[name] for name in created} == created
+
+
+def test_cards_are_written_as_csv_and_anki(tmp_path):
+    source = tmp_path / "chapter.txt"
+    source.write_text(TEXT)
+    done = run("generate", str(source), "--sandbox", "--format", "csv")
+    rows = list(csv.reader(io.StringIO(done.stdout.decode(), newline="")))
+    assert rows[2] == ["#columns:Front", "Back"]
+    assert len(rows) > 3
+    deck = tmp_path / "deck"
+    assert run("generate", str(source), "--sandbox", "--format", "anki", "-o", str(deck)).returncode == 0
+    assert "collection.anki2" in zipfile.ZipFile(deck).namelist()
+
+
+def test_a_pdf_becomes_the_deck_that_the_outputs_name_asks_for(tmp_path):
+    source, deck = tmp_path / "chapter.pdf", tmp_path / "chapter.apkg"
+    source.write_bytes(made.pdf(made.page((20, "Books"), *[(10, line) for line in TEXT.split("in 1455.")])))
+    done = run("generate", str(source), "--sandbox", "-o", str(deck))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "collection.anki2" in zipfile.ZipFile(deck).namelist()
+
+
+def test_a_document_that_lies_is_said_in_a_line(tmp_path):
+    source = tmp_path / "chapter.pdf"
+    source.write_text(TEXT)
+    done = run("generate", str(source), "--sandbox")
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"recto: The file is no PDF.\n")
+
+
+def test_the_model_and_the_deck_can_be_named(sandbox, tmp_path):
+    deck = tmp_path / "deck.apkg"
+    configured = {
+        "OPENROUTER_API_KEY": "key",
+        "OPENROUTER_BASE_URL": sandbox.base_url,
+        "OPENROUTER_MODEL": "sandbox/empty",
+    }
+    named = ["generate", "-", "--model", "sandbox/fenced"]
+    assert json.loads(run(*named, text=TEXT, environment=configured).stdout)["generated_count"] > 0
+    refused = run("generate", "-", "--sandbox", "--model", "sandbox/empty", text=TEXT)
+    assert b"upstream_invalid_response" in refused.stderr
+    assert run(*named, "--format", "anki", "--deck", "Codices", "-o", str(deck), text=TEXT, environment=configured)
+    assert b"Codices" in zipfile.ZipFile(deck).read("collection.anki2")
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_an_anki_deck_is_not_written_to_a_terminal(is_named):
+    ours, terminal = os.openpty()
+    output = os.ttyname(terminal) if is_named else "-"
+    try:
+        done = subprocess.run(
+            [RECTO, "generate", "-", "--sandbox", "--format", "anki", "-o", output],
+            input=TEXT.encode(),
+            stdout=terminal,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"]},
+            check=False,
+        )
+    finally:
+        os.close(terminal)
+        os.close(ours)
+    assert done.returncode == 1
+    assert b"--output" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("short", b"1000 to 200000 characters"),
+        (b"\xff" * 2000, b"not UTF-8"),
+        (TEXT + "\n[sandbox: http-402]", b"upstream_http_error_402"),
+    ],
+)
+def test_a_failure_is_said_in_a_line_and_writes_nothing(text, message, tmp_path):
+    out = tmp_path / "out"
+    done = run("generate", "-", "--sandbox", "-o", str(out), text=text)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not out.exists()
 
 
 @pytest.fixture
