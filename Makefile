@@ -19,6 +19,7 @@ test: .venv/.installed
 
 # What takes too long for every change: many kills, many examples.
 soak: .venv/.installed
+	@$(BIN)/python -m tests.playground.chromium
 	@$(BIN)/python -m pytest -q -n 2 -m soak
 
 # What running needs: the `recto` command. What tests and checks need is added when they are asked for.

@@ -1,5 +1,6 @@
 """The page in each of its states, judged by axe-core."""
 
+import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page, expect
 
@@ -28,6 +29,7 @@ def button(page: Page, name: str):
     return page.get_by_role("button", name=name, exact=True)
 
 
+@pytest.mark.soak
 def test_axe_finds_nothing_in_any_state(page):
     page.evaluate(AXE_SCRIPT)
     judge(page, "empty")

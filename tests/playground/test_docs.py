@@ -11,6 +11,8 @@ import requests
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page, expect
 
+pytestmark = pytest.mark.soak  # Scalar's page takes seconds for each of them
+
 TELL_VIOLATIONS = "addEventListener('securitypolicyviolation', (event) => console.error(event.violatedDirective))"
 
 
