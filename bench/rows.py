@@ -2,7 +2,7 @@
 
 The small database has records of the last 30 days alone, the large one as many after three years of others: what grows
 with the tables shows. Then the large one gets 30 times as many in the last 30 days: what grows with the month shows.
-It takes about 20 minutes and 9 GB in the folder of temporary files. PostgreSQL's ``fsync`` is off.
+It takes about 12 minutes and 9 GB in the folder of temporary files. PostgreSQL's ``fsync`` is off.
 """
 
 import argparse
