@@ -19,6 +19,8 @@ from recto.sandbox.faults import FAULTS
 
 from .conftest import ROOT, SOURCE_TEXT
 
+pytestmark = pytest.mark.soak  # five of them wait out the deadline; tests/api has each fault without a gunicorn
+
 DEADLINE_S = 3.0
 LATE_S = 0.25
 FROZEN_S = 0.5

@@ -158,6 +158,13 @@ def test_a_server_that_goes_away_is_waited_for(page, generations):
     assert len(generations()) == 1
 
 
+def test_a_server_that_fails_is_said_to_fail(page):
+    failed = {"status": 500, "json": {"error": "internal_error", "message": ""}}
+    page.route("**/ai/generations", lambda route: route.fulfill(**failed))
+    begin(page)
+    expect(page.locator("#failure")).to_contain_text("The server failed.")
+
+
 def test_cards_that_come_over_a_broken_connection_come_once(page, api, generations):
     asked = []
 

@@ -18,7 +18,7 @@ import { save, token, work } from "./work.js";
 
 const PAUSE_MS = 2000;
 // The server, or a proxy before it, cannot be reached. The generation does not need this page, so it waits.
-const AWAY = new Set(["network", "unexpected", "unavailable", "internal_error", "in_progress"]);
+const AWAY = new Set(["network", "unexpected", "unavailable", "in_progress"]);
 const FULL = new Set([...AWAY, "rate_limited"]); // too many streams of this user
 
 let following = null; // the AbortController of the generation that is followed
