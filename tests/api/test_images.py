@@ -391,7 +391,7 @@ def test_a_caller_who_looks_is_answered_from_the_provider_once_in_ten_seconds(im
     assert sandbox._server.replicate.looked_up == looked + 1
     until(lambda: _provider_says(images, created) == "succeeded")
     looked = sandbox._server.replicate.looked_up
-    images.query("update generation_jobs set heard_at = now() - interval '6 s', looked_up_at = now() - interval '5 s'")
+    images.query("update generation_jobs set heard_at = now() - interval '6 s', looked_up_at = now() - interval '9 s'")
     images.get(url)
     assert sandbox._server.replicate.looked_up == looked
     images.query("update generation_jobs set heard_at = now() - interval '6 s', looked_up_at = now() - interval '10 s'")
